@@ -1,0 +1,3 @@
+package hypercalls
+
+//go:generate ./generate.sh
