@@ -1,0 +1,2 @@
+// Package hostinfo reads what the host is and has from the kernel.
+package hostinfo

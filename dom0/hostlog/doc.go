@@ -1,0 +1,3 @@
+// Package hostlog keeps the end of the host's own log in memory, for reading
+// through the API.
+package hostlog

@@ -1,0 +1,2 @@
+// Package quantity writes amounts of bytes for people.
+package quantity
