@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/u-root/u-root/pkg/kmodule"
 	"golang.org/x/sys/unix"
 )
 
@@ -94,25 +95,16 @@ func setup() error {
 		}
 	}
 	rawConsole()
-	list, err := os.ReadFile("/modules.load")
+	list, err := os.ReadFile("/etc/gozen/modules.load")
 	if err != nil {
 		return err
 	}
 	for _, name := range strings.Fields(string(list)) {
-		if err := loadModule(name); err != nil && !errors.Is(err, unix.EEXIST) {
-			fmt.Printf("testguest: module %s: %v\n", filepath.Base(name), err)
+		if err := kmodule.Probe(name, ""); err != nil && !errors.Is(err, unix.EEXIST) {
+			fmt.Printf("testguest: module %s: %v\n", name, err)
 		}
 	}
 	return nil
-}
-
-func loadModule(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
 // rawConsole switches off echo, so that a test reads only answers.
