@@ -1,6 +1,8 @@
 package virtqueue
 
 import (
+	"math"
+
 	"gozen/pvdrivers/guestmem"
 )
 
@@ -82,6 +84,7 @@ func (q *Queue) fail(err error) error {
 func (q *Queue) walk(c *Chain) error {
 	segs := c.segs[:0]
 	readable := 0
+	total := uint64(0)
 	table := q.desc
 	inIndirect := false
 	next := c.Head
@@ -104,6 +107,9 @@ func (q *Queue) walk(c *Chain) error {
 		}
 		if d.len == 0 {
 			return ErrZeroLength
+		}
+		if total += uint64(d.len); total > math.MaxUint32 {
+			return ErrTooMany
 		}
 		seg, err := q.mem.Slice(d.addr, uint64(d.len))
 		if err != nil {

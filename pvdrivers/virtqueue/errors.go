@@ -11,6 +11,7 @@ var (
 	ErrHead          = errors.New("head descriptor is outside the table")
 	ErrNext          = errors.New("next descriptor is outside the table")
 	ErrTooLong       = errors.New("descriptor chain is too long or loops")
+	ErrTooMany       = errors.New("descriptor chain of 4 GiB or more")
 	ErrZeroLength    = errors.New("descriptor of zero length")
 	ErrOrder         = errors.New("readable descriptor after a writable one")
 	ErrIndirect      = errors.New("indirect descriptor without VIRTIO_F_INDIRECT_DESC")

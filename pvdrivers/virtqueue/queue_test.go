@@ -119,6 +119,8 @@ func TestHostileChains(t *testing.T) {
 		{name: "loop of two", descs: []desc{{0, ok, next, 1}, {1, ok, next, 0}}, want: virtqueue.ErrTooLong},
 		{name: "zero length", descs: []desc{{0, vqtest.Buffer{}, 0, 0}}, want: virtqueue.ErrZeroLength},
 		{name: "outside memory", descs: []desc{{0, vqtest.Buffer{Addr: 1 << 40, Len: 1}, 0, 0}}, want: guestmem.ErrOutOfRange},
+		{name: "4 GiB in all", descs: []desc{
+			{0, ok, next, 1}, {1, vqtest.Buffer{Len: 0xffffffff}, 0, 0}}, want: virtqueue.ErrTooMany},
 		{name: "into the hole", descs: []desc{{0, vqtest.Buffer{Addr: 0, Len: 0xffffffff}, 0, 0}}, want: guestmem.ErrOutOfRange},
 		{name: "address wraps", descs: []desc{{0, vqtest.Buffer{Addr: ^uint64(0), Len: 2}, 0, 0}}, want: guestmem.ErrOutOfRange},
 		{name: "readable after writable", descs: []desc{
