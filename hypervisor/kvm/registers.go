@@ -160,19 +160,17 @@ func (c *VCPU) readMSRs(list []uint32) (int, []MSR, error) {
 }
 
 // SetMSRs sets model-specific registers in the order given. It stops at the
-// first that the kernel refuses and names it.
-func (c *VCPU) SetMSRs(msrs []MSR) error {
+// first that the kernel refuses, names it in the error and returns its place in
+// msrs: so many were set.
+func (c *VCPU) SetMSRs(msrs []MSR) (int, error) {
 	h, e := flexible[msrsHeader, MSR](len(msrs))
 	h.Nmsrs = uint32(len(msrs))
 	copy(e, msrs)
 	n, err := ioctlPtr(c.fd, ioctlSetMSRs, "KVM_SET_MSRS", h)
-	if err != nil {
-		return c.wrap(err)
+	if err == nil && n < len(msrs) {
+		err = fmt.Errorf("KVM_SET_MSRS: register %#x refused the value %#x: %w", msrs[n].Index, msrs[n].Data, unix.EINVAL)
 	}
-	if n < len(msrs) {
-		return fmt.Errorf("vcpu %d: KVM_SET_MSRS: MSR %#x refused the value %#x: %w", c.id, msrs[n].Index, msrs[n].Data, unix.EINVAL)
-	}
-	return nil
+	return n, c.wrap(err)
 }
 
 // TSCKHz returns the frequency of the guest's time stamp counter in kHz.
