@@ -21,7 +21,7 @@ var ErrUnknown = errors.New("no such kernel module in this image")
 type Tree struct {
 	dir     string
 	modules map[string]*module
-	aliases map[string][]alias // by the part before the first ':'
+	aliases map[string][]alias // by aliasClass
 	options map[string]string  // module parameters, by module
 
 	insert func(path, params string) error
@@ -165,11 +165,17 @@ func (t *Tree) readSoftDependencies(r io.Reader) error {
 	})
 }
 
+// anyClass holds the patterns whose bus part has a wildcard, as "acpi*:PNP0C0C:*".
+const anyClass = "*"
+
 // aliasClass is the bus part of an alias: "pci" of "pci:v00008086d…". It keeps a
 // lookup from comparing with every alias of every bus.
 func aliasClass(text string) string {
 	class, _, found := strings.Cut(text, ":")
-	if !found {
+	switch {
+	case strings.ContainsAny(class, "*?["):
+		return anyClass
+	case !found:
 		return ""
 	}
 	return class
@@ -201,10 +207,12 @@ func (t *Tree) Find(name string) []string {
 	}
 	var out []string
 	seen := make(map[string]bool)
-	for _, a := range t.aliases[aliasClass(name)] {
-		if !seen[a.module] && matches(a.pattern, name) {
-			seen[a.module] = true
-			out = append(out, a.module)
+	for _, class := range []string{aliasClass(name), anyClass} {
+		for _, a := range t.aliases[class] {
+			if !seen[a.module] && matches(a.pattern, name) {
+				seen[a.module] = true
+				out = append(out, a.module)
+			}
 		}
 	}
 	return out
