@@ -95,6 +95,7 @@ func (t *Transport) route(s *source) {
 		return
 	}
 	if err != nil {
+		s.open = false
 		t.attempt.fail(fmt.Errorf("MSI-X entry %d: %w", s.entry, err))
 		return
 	}

@@ -41,6 +41,8 @@ type QueueState struct {
 	Desc    uint64 `json:"desc"`
 	Driver  uint64 `json:"driver"`
 	Device  uint64 `json:"device"`
+	Avail   uint16 `json:"avail"`   // index that the device takes next
+	Used    uint16 `json:"used"`    // index that the device returns next
 	Entry   uint16 `json:"entry"`   // MSI-X entry
 	Pending bool   `json:"pending"` // an interrupt is held back
 }
@@ -67,7 +69,7 @@ func (t *Transport) Save() (State, error) {
 		s.Error = err.Error()
 	}
 	for _, q := range t.queues {
-		s.Queues = append(s.Queues, QueueState{q.size, q.enabled, q.desc, q.driver, q.device, q.entry, q.vector.Pending()})
+		s.Queues = append(s.Queues, QueueState{q.size, q.enabled, q.desc, q.driver, q.device, q.nextAvail, q.nextUsed, q.entry, q.vector.Pending()})
 	}
 	return s, nil
 }
@@ -99,6 +101,7 @@ func (t *Transport) Restore(s State, root *pci.Root) error {
 		q := t.queues[i]
 		q.size, q.enabled = qs.Size, qs.Enabled
 		q.desc, q.driver, q.device, q.entry = qs.Desc, qs.Driver, qs.Device, qs.Entry
+		q.nextAvail, q.nextUsed = qs.Avail, qs.Used
 		if !q.enabled {
 			continue
 		}

@@ -1,7 +1,6 @@
 package virtiopci
 
 import (
-	"errors"
 	"fmt"
 
 	"gozen/pvdrivers/virtio"
@@ -47,7 +46,7 @@ func (t *Transport) writeStatus(v uint8) {
 	if t.attempt.failed.Load() {
 		return // needs a reset first
 	}
-	if err := t.activate(false); err != nil {
+	if err := t.activate(); err != nil {
 		t.attempt.fail(err)
 	}
 }
@@ -77,9 +76,8 @@ func (t *Transport) stop() {
 	}
 }
 
-// activate starts the device with what the driver agreed to. resume says that
-// the rings were in use before.
-func (t *Transport) activate(resume bool) error {
+// activate starts the device with what the driver agreed to.
+func (t *Transport) activate() error {
 	a := &virtio.Activation{
 		Memory:        t.cfg.Memory,
 		Features:      t.driverFeatures,
@@ -90,16 +88,9 @@ func (t *Transport) activate(resume bool) error {
 	for i, q := range t.queues {
 		aq := &a.Queues[i]
 		aq.KickFD, aq.CallFD = q.kick, q.vector.FD()
-		if !q.enabled {
-			continue
-		}
-		aq.Size, aq.Desc, aq.Driver, aq.Device = q.size, q.desc, q.driver, q.device
-		if resume {
-			used, err := t.usedIndex(q)
-			if err != nil {
-				return fmt.Errorf("queue %d: %w", i, err)
-			}
-			aq.NextAvail, aq.NextUsed = used, used
+		if q.enabled {
+			aq.Size, aq.Desc, aq.Driver, aq.Device = q.size, q.desc, q.driver, q.device
+			aq.NextAvail, aq.NextUsed = q.nextAvail, q.nextUsed
 		}
 	}
 	// Even a failed Activate may have started something that Reset must end.
@@ -144,54 +135,5 @@ func (t *Transport) checkQueue(q *queue) error {
 			return fmt.Errorf("%s: %w", ring.name, err)
 		}
 	}
-	return nil
-}
-
-// usedIndex is where the device left off: it wrote the index itself. All that it
-// took from the available ring was used when it stopped, so that the next
-// available index is the same.
-func (t *Transport) usedIndex(q *queue) (uint16, error) {
-	b, err := t.cfg.Memory.Slice(q.device+2, 2)
-	if err != nil {
-		return 0, fmt.Errorf("used index: %w", err)
-	}
-	return uint16(b[0]) | uint16(b[1])<<8, nil
-}
-
-// Pause stops the device's data flow and leaves everything that the guest sees
-// as it is. The guest must not run.
-func (t *Transport) Pause() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.stop()
-	t.paused = true
-}
-
-var errNotPaused = errors.New("transport is not paused")
-
-// Resume undoes Pause, or starts the device after Restore. Each active queue gets
-// one kick and one interrupt, and the configuration one interrupt, because those
-// that were on their way may be lost; a driver and a device bear one too many.
-func (t *Transport) Resume() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.paused {
-		return t.wrap(errNotPaused)
-	}
-	t.paused = false
-	if t.status&statusDriverOK == 0 || t.attempt.failed.Load() {
-		return nil
-	}
-	if err := t.activate(true); err != nil {
-		t.attempt.fail(err)
-		return t.wrap(err)
-	}
-	for _, q := range t.queues {
-		if q.enabled {
-			signal(q.kick)
-			signal(q.vector.FD())
-		}
-	}
-	signal(t.config.vector.FD())
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gozen/hypervisor/pci"
+	"gozen/pvdrivers/eventfd"
 	"gozen/pvdrivers/guestmem"
 	"gozen/pvdrivers/virtio"
 )
@@ -56,7 +57,7 @@ type Transport struct {
 	status         uint8      // without NEEDS_RESET, which the attempt holds
 	attempt        *attempt
 	active         bool // the device was activated and not reset since
-	paused         bool
+	paused         bool // between Pause or Restore and Resume
 	deviceSelect   uint32
 	driverSelect   uint32
 	driverFeatures uint64
@@ -73,6 +74,8 @@ type queue struct {
 	enabled              bool
 	desc, driver, device uint64
 	kick                 int // eventfd
+	// Where a device goes on that is activated; 0 on a fresh start.
+	nextAvail, nextUsed uint16
 }
 
 // New makes a PCI function of the device. Attach Function to the root complex.
@@ -103,8 +106,8 @@ func New(cfg Config) (_ *Transport, err error) {
 		}
 		q := &queue{max: size, kick: -1}
 		t.queues = append(t.queues, q)
-		if q.kick, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-			return nil, fmt.Errorf("%s: queue %d: eventfd: %w", name, i, err)
+		if q.kick, err = eventfd.New(); err != nil {
+			return nil, fmt.Errorf("%s: queue %d: %w", name, i, err)
 		}
 		if q.vector, err = cfg.NewVector(); err != nil {
 			return nil, fmt.Errorf("%s: queue %d: interrupt: %w", name, i, err)
@@ -170,6 +173,7 @@ func (t *Transport) clear() {
 		q.entry = noVector
 		q.size, q.enabled = q.max, false
 		q.desc, q.driver, q.device = 0, 0, 0
+		q.nextAvail, q.nextUsed = 0, 0
 	}
 }
 
@@ -195,16 +199,14 @@ func (t *Transport) setDoorbells(base uint64) {
 	t.doorbellBase = base
 }
 
-// signal makes an eventfd readable. EAGAIN means that it is already, with the
-// largest count.
+// signal makes an eventfd of the transport readable.
 func signal(fd int) {
-	one := [8]byte{1}
-	_, _ = unix.Write(fd, one[:])
+	// It fails for a descriptor that is no eventfd, which these are.
+	_ = eventfd.Signal(fd)
 }
 
 // drain takes the signals out of an eventfd and says whether there were any.
 func drain(fd int) bool {
-	var count [8]byte
-	n, err := unix.Read(fd, count[:])
-	return err == nil && n == len(count)
+	n, err := eventfd.Drain(fd)
+	return err == nil && n > 0
 }
