@@ -31,7 +31,7 @@ func Host(moduleRoot string, tree *kernel.Tree, version string, debug bool) (Spe
 	if debug {
 		s.Busybox = debugCommands
 		s.Shell = "gosh"
-		s.Records = append(s.Records, cpio.StaticFile("etc/gozen/debug", "", 0o644))
+		s.Records = append(s.Records, cpio.StaticFile("etc/gozen/debug-shell", "/bbin/gosh\n", 0o644))
 	}
 	return s, nil
 }
