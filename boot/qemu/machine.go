@@ -23,6 +23,8 @@ const Program = "qemu-system-x86_64"
 type Machine struct {
 	Serial      *Serial
 	Accelerator Accelerator
+	// Input is typed into the serial console; nil for an interactive machine.
+	Input io.Writer
 
 	dir      string
 	monitor  *monitor
@@ -146,6 +148,9 @@ func (m *Machine) run(args []string, interactive bool) error {
 	} else {
 		// Ctrl-C in the terminal is for the launcher only.
 		cmd.SysProcAttr.Setpgid = true
+		if m.Input, err = cmd.StdinPipe(); err != nil {
+			return fmt.Errorf("qemu: %w", err)
+		}
 	}
 	started := make(chan error)
 	go func() {
