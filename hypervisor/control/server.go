@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -26,10 +27,10 @@ type Guest interface {
 	// Stats returns the counters so far.
 	Stats() *vmmapi.Stats
 	// ConsoleInput gives the guest what was typed, and waits while it has no room
-	// for it. It fails when the guest is gone or cancel is closed.
-	ConsoleInput(p []byte, cancel <-chan struct{}) error
+	// for it. It fails when the guest is gone or ctx ends.
+	ConsoleInput(ctx context.Context, p []byte) error
 	// Resize tells the guest the terminal's size in characters.
-	Resize(columns, rows uint16) error
+	Resize(columns, rows uint16)
 }
 
 // Server answers the connections of the control socket.
@@ -140,7 +141,7 @@ func (s *Server) answer(req vmmapi.Request) vmmapi.Response {
 	case vmmapi.OpStop:
 		s.guest.Stop()
 	case vmmapi.OpResize:
-		err = s.guest.Resize(req.Columns, req.Rows)
+		s.guest.Resize(req.Columns, req.Rows)
 	default:
 		err = errors.New("no such operation")
 	}
@@ -173,26 +174,26 @@ func (s *Server) events(conn *net.UnixConn, in *bufio.Reader) {
 // only its writing side still gets the output.
 func (s *Server) console(conn *net.UnixConn, in *bufio.Reader) {
 	var gone atomic.Bool
-	cancel := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	from := s.output.end() // before the guest gets a first key to answer
 	s.wg.Go(func() {
-		s.feed(in, cancel)
+		s.feed(ctx, in)
 		if s.hungUp(conn) {
 			gone.Store(true)
 			s.output.wake()
 		}
 	})
 	s.show(conn, from, gone.Load)
-	close(cancel)
+	cancel()
 	_ = conn.Close()
 }
 
 // feed gives the guest what the client sends.
-func (s *Server) feed(in io.Reader, cancel <-chan struct{}) {
+func (s *Server) feed(ctx context.Context, in io.Reader) {
 	b := make([]byte, inputChunk)
 	for {
 		n, err := in.Read(b)
-		if n > 0 && s.guest.ConsoleInput(b[:n], cancel) != nil || err != nil {
+		if n > 0 && s.guest.ConsoleInput(ctx, b[:n]) != nil || err != nil {
 			return
 		}
 	}

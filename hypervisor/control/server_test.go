@@ -1,7 +1,9 @@
 package control
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,11 +18,12 @@ import (
 
 // recorder is a Guest that notes what it is asked.
 type recorder struct {
-	mu    sync.Mutex
-	input strings.Builder
-	asked []string
-	typed chan struct{} // a token for each ConsoleInput
-	full  bool          // has no room for input
+	mu     sync.Mutex
+	input  strings.Builder
+	asked  []string
+	typed  chan struct{} // a token for each ConsoleInput
+	full   bool          // has no room for input
+	broken bool          // has no power button
 }
 
 func (r *recorder) note(s string) {
@@ -29,19 +32,20 @@ func (r *recorder) note(s string) {
 	r.asked = append(r.asked, s)
 }
 
-func (r *recorder) State() string           { return "running" }
-func (r *recorder) PressPowerButton() error { r.note("button"); return nil }
-func (r *recorder) Stop()                   { r.note("stop") }
-func (r *recorder) Stats() *vmmapi.Stats {
-	return &vmmapi.Stats{VMMExits: map[string]uint64{"io": 7}}
-}
-func (r *recorder) Resize(columns, rows uint16) error {
-	if columns == 0 {
-		return errors.New("no columns")
+func (r *recorder) State() string { return "running" }
+func (r *recorder) PressPowerButton() error {
+	r.note("button")
+	if r.broken {
+		return errors.New("no button")
 	}
 	return nil
 }
-func (r *recorder) ConsoleInput(p []byte, cancel <-chan struct{}) error {
+func (r *recorder) Stop() { r.note("stop") }
+func (r *recorder) Stats() *vmmapi.Stats {
+	return &vmmapi.Stats{VMMExits: map[string]uint64{"io": 7}}
+}
+func (r *recorder) Resize(columns, rows uint16) { r.note(fmt.Sprintf("%dx%d", columns, rows)) }
+func (r *recorder) ConsoleInput(ctx context.Context, p []byte) error {
 	r.mu.Lock()
 	full := r.full
 	if !full {
@@ -50,8 +54,8 @@ func (r *recorder) ConsoleInput(p []byte, cancel <-chan struct{}) error {
 	r.mu.Unlock()
 	r.typed <- struct{}{}
 	if full {
-		<-cancel
-		return errors.New("cancelled")
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	return nil
 }
@@ -132,7 +136,6 @@ func TestRequests(t *testing.T) {
 		{vmmapi.Request{Op: vmmapi.OpPing}, ""},
 		{vmmapi.Request{Op: vmmapi.OpPowerButton}, ""},
 		{vmmapi.Request{Op: vmmapi.OpResize, Columns: 80, Rows: 25}, ""},
-		{vmmapi.Request{Op: vmmapi.OpResize}, "no columns"},
 		{vmmapi.Request{Op: "fly"}, "no such operation"},
 		{vmmapi.Request{Op: vmmapi.OpStop}, ""},
 	} {
@@ -147,8 +150,12 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tc.req.Op, resp, err)
 		}
 	}
-	if got := strings.Join(x.guest.asked, " "); got != "button stop" {
+	if got := strings.Join(x.guest.asked, " "); got != "button 80x25 stop" {
 		t.Errorf("the guest was asked %q", got)
+	}
+	x.guest.broken = true
+	if _, err := c.Do(t.Context(), vmmapi.Request{Op: vmmapi.OpPowerButton}); err == nil || !strings.Contains(err.Error(), "no button") {
+		t.Errorf("a broken button: %v", err)
 	}
 	if resp, err := c.Do(t.Context(), vmmapi.Request{Op: vmmapi.OpStats}); err != nil || resp.Stats.VMMExits["io"] != 7 {
 		t.Errorf("stats: %+v, %v", resp, err)
