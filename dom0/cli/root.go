@@ -53,12 +53,29 @@ func Main(args []string, streams Streams) int {
 		// The reader of our output went away ("| head"): nothing to tell anybody.
 		return failure.General
 	}
-	f := failure.Of(err, a.host)
+	f := a.explain(ctx, err)
 	if ctx.Err() != nil && f.Code != failure.OK {
 		f.Code = failure.Interrupted
 	}
 	a.report(f)
 	return f.Code
+}
+
+// explain returns an error as a failure. When the connection broke, it asks the
+// host whether that was on purpose.
+func (a *app) explain(ctx context.Context, err error) *failure.Failure {
+	f := failure.Of(err, a.host)
+	if !f.Lost || ctx.Err() != nil {
+		return f
+	}
+	cfg, err := a.host.Context.TLSConfig()
+	if err != nil {
+		return f
+	}
+	if alert := failure.Probe(ctx, cfg, a.host.Context.Address); alert != nil {
+		return failure.Of(alert, a.host)
+	}
+	return f
 }
 
 // report writes a failure to the error stream.
@@ -213,7 +230,7 @@ func (a *app) each(ctx context.Context, names []string, do func(name string) err
 			continue
 		}
 		if last != nil {
-			a.report(failure.Of(last, a.host))
+			a.report(a.explain(ctx, last))
 		}
 		last = err
 	}

@@ -242,6 +242,7 @@ func (e *sourceError) Unwrap() error { return e.err }
 // failed explains why an upload did not happen.
 func (u *upload) failed(err error) error {
 	f := failure.Of(err, u.host)
+	lost := f.Lost
 	var local *sourceError
 	switch {
 	case errors.As(err, &local):
@@ -250,6 +251,7 @@ func (u *upload) failed(err error) error {
 	case f.Code == failure.Interrupted, f.Code == failure.Unreachable && u.sent > 0, f.Code == failure.Timeout:
 		f = failure.New(f.Code, "%s %q: upload cut after %s of %s: %s", u.kind, u.name,
 			quantity.Bytes(uint64(u.src.Done())), quantity.Bytes(uint64(u.src.total)), f.Message)
+		f.Lost = lost
 		return f.WithHint("The host keeps nothing of a cut upload. Start it again with the same command.")
 	}
 	return err

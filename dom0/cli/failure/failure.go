@@ -33,6 +33,7 @@ type Failure struct {
 	// several lines.
 	Hint string
 	Code int
+	Lost bool  // the connection was there and broke; see Probe
 	Err  error // the cause, may be nil
 }
 
@@ -61,7 +62,7 @@ type Host struct {
 func Of(err error, host Host) *Failure {
 	var own *Failure
 	if errors.As(err, &own) {
-		return &Failure{Message: err.Error(), Hint: own.Hint, Code: own.Code, Err: err}
+		return &Failure{Message: err.Error(), Hint: own.Hint, Code: own.Code, Lost: own.Lost, Err: err}
 	}
 	switch {
 	case errors.Is(err, contexts.ErrNotFound):
@@ -107,7 +108,7 @@ func ofRPC(err error, rpc *connect.Error, host Host) *Failure {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
 		f.Code = Identity
 	case connect.CodeUnavailable:
-		f.Code = Unreachable
+		f.Code, f.Lost = Unreachable, !connect.IsWireError(err)
 	case connect.CodeUnimplemented:
 		f.Hint = "The host runs an older version of Gozen, or it is no Gozen host: gozen version --host"
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"gozen/dom0/cli/contexts"
 )
 
@@ -156,12 +158,37 @@ func ofNetwork(err error, host Host) *Failure {
 		return New(Timeout, "%s did not answer in time", address)
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
-		// The HTTP/2 transport's own words, which have no exported type.
-		strings.Contains(err.Error(), "client connection lost"),
-		strings.Contains(err.Error(), "server sent GOAWAY"),
-		strings.Contains(err.Error(), "RST_STREAM"):
-		return New(Unreachable, "the connection to %s was cut", address).
-			WithHint("If this happens at once each time, the host may be refusing the certificate of context %s:\ngozen context show %s", name, name)
+		// The HTTP/2 transport's own errors have no exported type.
+		strings.Contains(err.Error(), "http2: "):
+		f := New(Unreachable, "the connection to %s was cut", address).
+			WithHint("Is the host still up? Look at its console.\n%s", show)
+		f.Lost = true
+		return f
+	}
+	return nil
+}
+
+// probeTimeout bounds Probe.
+const probeTimeout = 3 * time.Second
+
+// Probe finds out whether a connection broke because the host refused the admin's
+// certificate. With TLS 1.3 the client's handshake is over before the host has
+// looked at the certificate; when the client goes on sending, the host's alert can
+// get lost behind a reset connection. Probe sends nothing, so an alert arrives. It
+// returns that alert, or nil if there is none.
+func Probe(ctx context.Context, cfg *tls.Config, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		// A host that accepts the certificate speaks first too (RFC 9113, 3.4).
+		_, err = conn.Read(make([]byte, 1))
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return connect.NewError(connect.CodeUnavailable, err)
 	}
 	return nil
 }

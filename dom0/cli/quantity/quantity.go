@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	host "gozen/dom0/quantity"
 )
 
 // Binary units in bytes.
@@ -15,13 +17,15 @@ const (
 	MiB
 	GiB
 	TiB
+	PiB
+	EiB
 )
 
 var units = map[string]uint64{
 	"": 1, "b": 1,
-	"k": KiB, "m": MiB, "g": GiB, "t": TiB,
-	"kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB,
-	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+	"k": KiB, "m": MiB, "g": GiB, "t": TiB, "p": PiB, "e": EiB,
+	"kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB, "pib": PiB, "eib": EiB,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "pb": 1e15, "eb": 1e18,
 }
 
 // maxFraction is the number of digits allowed behind the point: enough for any
@@ -111,24 +115,8 @@ func decimal(s string) (value, scale uint64, err error) {
 	return value, scale, nil
 }
 
-// Bytes writes a size with at most one digit behind the point: "512MiB",
-// "1.5GiB", "0B". It rounds down, so that free space is never overstated.
-func Bytes(n uint64) string {
-	for _, u := range []struct {
-		size uint64
-		name string
-	}{{TiB, "TiB"}, {GiB, "GiB"}, {MiB, "MiB"}, {KiB, "KiB"}} {
-		if n < u.size {
-			continue
-		}
-		whole, tenth := n/u.size, n%u.size*10/u.size
-		if tenth == 0 || whole >= 100 {
-			return fmt.Sprintf("%d%s", whole, u.name)
-		}
-		return fmt.Sprintf("%d.%d%s", whole, tenth, u.name)
-	}
-	return fmt.Sprintf("%dB", n)
-}
+// Bytes writes a size as the host does in its messages: "512MiB", "11.2GiB".
+func Bytes(n uint64) string { return host.Bytes(n) }
 
 // CPUs writes thousandths of a CPU as a decimal number.
 func CPUs(millis uint32) string {

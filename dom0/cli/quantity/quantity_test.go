@@ -24,6 +24,7 @@ func TestParseBytes(t *testing.T) {
 		"MiB":                  "is not a number",
 		"wide":                 "want a number and a unit",
 		"12XB":                 `unknown unit "XB"`,
+		"16EiB":                "more than 16 EiB",
 		"-1":                   "want a number",
 		"1.":                   "is not a number",
 		".5G":                  "is not a number",
@@ -65,8 +66,8 @@ func TestParseCPUs(t *testing.T) {
 
 func TestWriting(t *testing.T) {
 	for in, want := range map[uint64]string{
-		0: "0B", 1023: "1023B", KiB: "1KiB", 1536: "1.5KiB", MiB - 1: "1023KiB", 512 * MiB: "512MiB",
-		GiB + GiB/2: "1.5GiB", 150*GiB + GiB/2: "150GiB", 3 * TiB: "3TiB", math.MaxUint64: "16777215TiB",
+		0: "0B", 1023: "1023B", KiB: "1KiB", 1536: "1.5KiB", MiB - 1: "1023.9KiB", 512 * MiB: "512MiB",
+		GiB + GiB/2: "1.5GiB", 3 * TiB: "3TiB", math.MaxUint64: "15.9EiB",
 	} {
 		if got := Bytes(in); got != want {
 			t.Errorf("Bytes(%d) = %q; want %q", in, got, want)
