@@ -38,6 +38,7 @@ type Function struct {
 	lastCap int // offset of the last capability, 0 when none
 	nextCap int // where the next one goes
 	slot    int // -1 until attached
+	root    *Root
 }
 
 type bar struct {

@@ -238,7 +238,7 @@ func TestOnWrite(t *testing.T) {
 	if c := m.root.page(5)[off:]; c[4] != 2 || c[5] != 1 || c[6] != 2 {
 		t.Errorf("configuration space is %x", c[:8])
 	}
-	if got := m.root.Config(f, off+4, 2); !bytes.Equal(got, []byte{2, 1}) {
+	if got := f.Config(off+4, 2); !bytes.Equal(got, []byte{2, 1}) {
 		t.Errorf("Config says %x", got)
 	}
 }

@@ -102,7 +102,7 @@ func (r *Root) Attach(slot int, f *Function) error {
 	r.nextBAR = next
 	page := r.page(slot)
 	copy(page, f.config)
-	f.config, f.slot = page, slot
+	f.config, f.slot, f.root = page, slot, r
 	r.functions[slot] = f
 	return nil
 }

@@ -62,10 +62,10 @@ func (r *Root) Restore(s State) error {
 	return nil
 }
 
-// Config copies n bytes of the function's configuration space at off, as the
-// guest would read them. It takes the root complex's lock.
-func (r *Root) Config(f *Function, off, n int) []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Config copies n bytes of the configuration space of an attached function, as
+// the guest reads them at off. It takes the root complex's lock.
+func (f *Function) Config(off, n int) []byte {
+	f.root.mu.Lock()
+	defer f.root.mu.Unlock()
 	return append([]byte(nil), f.config[off:off+n]...)
 }

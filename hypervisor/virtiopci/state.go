@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"gozen/hypervisor/pci"
 )
 
 // StateVersion is the version of State that Save writes.
@@ -75,11 +73,11 @@ func (t *Transport) Save() (State, error) {
 }
 
 // Restore takes a saved state into a new transport of the same configuration,
-// after pci.Root.Restore and before the guest runs. root reads the function's
-// configuration space. The transport is paused afterwards: Resume starts the
-// device. After an error the transport is of no use but to be closed.
-func (t *Transport) Restore(s State, root *pci.Root) error {
-	control := root.Config(t.function, t.msixCap+2, 2) // takes the root complex's lock first
+// after pci.Root.Restore and before the guest runs. The transport is paused
+// afterwards: Resume starts the device. After an error the transport is of no use
+// but to be closed.
+func (t *Transport) Restore(s State) error {
+	control := t.function.Config(t.msixCap+2, 2) // takes the root complex's lock, which comes first
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.checkState(s); err != nil {

@@ -97,7 +97,7 @@ func New(cfg Config) (_ *Transport, err error) {
 			_ = t.release()
 		}
 	}()
-	if t.config.vector, err = cfg.NewVector(); err != nil {
+	if t.config.vector, err = newVector(cfg); err != nil {
 		return nil, fmt.Errorf("%s: configuration interrupt: %w", name, err)
 	}
 	for i, size := range sizes {
@@ -109,7 +109,7 @@ func New(cfg Config) (_ *Transport, err error) {
 		if q.kick, err = eventfd.New(); err != nil {
 			return nil, fmt.Errorf("%s: queue %d: %w", name, i, err)
 		}
-		if q.vector, err = cfg.NewVector(); err != nil {
+		if q.vector, err = newVector(cfg); err != nil {
 			return nil, fmt.Errorf("%s: queue %d: interrupt: %w", name, i, err)
 		}
 	}
@@ -118,6 +118,15 @@ func New(cfg Config) (_ *Transport, err error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// newVector makes sure that a failed call leaves a nil interface.
+func newVector(cfg Config) (Vector, error) {
+	v, err := cfg.NewVector()
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // Function is the PCI function to attach.
