@@ -57,20 +57,20 @@ const uroot = "github.com/u-root/u-root/cmds/core/"
 
 // debugCommands look at a host from inside.
 var debugCommands = []string{
-	uroot + "cat", uroot + "chmod", uroot + "cp", uroot + "date", uroot + "dd", uroot + "df", uroot + "dmesg",
+	uroot + "cat", uroot + "chmod", uroot + "cp", uroot + "date", uroot + "df", uroot + "dmesg",
 	uroot + "du", uroot + "echo", uroot + "find", uroot + "free", uroot + "gosh", uroot + "grep", uroot + "head",
 	uroot + "hexdump", uroot + "id", uroot + "insmod", uroot + "ip", uroot + "kill", uroot + "ln", uroot + "ls",
-	uroot + "lsmod", uroot + "mkdir", uroot + "modprobe", uroot + "more", uroot + "mount", uroot + "mv", uroot + "netcat",
+	uroot + "lsmod", uroot + "mkdir", uroot + "more", uroot + "mount", uroot + "mv",
 	uroot + "pci", uroot + "ping", uroot + "ps", uroot + "pwd", uroot + "rm", uroot + "rmmod", uroot + "sleep",
 	uroot + "strace", uroot + "sync", uroot + "tail", uroot + "tee", uroot + "umount", uroot + "uname", uroot + "wc",
 }
 
 // guestCommands are fewer: a small initrd is a fast start.
 var guestCommands = []string{
-	uroot + "cat", uroot + "date", uroot + "dd", uroot + "dmesg", uroot + "echo", uroot + "free", uroot + "gosh",
+	uroot + "cat", uroot + "date", uroot + "dmesg", uroot + "echo", uroot + "free", uroot + "gosh",
 	uroot + "grep", uroot + "head", uroot + "hexdump", uroot + "ip", uroot + "ls", uroot + "lsmod", uroot + "mkdir",
 	uroot + "mount", uroot + "pci", uroot + "ping", uroot + "ps", uroot + "shutdown", uroot + "sleep", uroot + "sync",
-	uroot + "uname", uroot + "wget",
+	uroot + "uname",
 }
 
 // find returns the file of a system program, also for users whose PATH lacks the

@@ -46,6 +46,10 @@ func Build(spec Spec, work string) (*cpio.Archive, []Size, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// The busybox builder changes directories.
+	if work, err = filepath.Abs(work); err != nil {
+		return nil, nil, fmt.Errorf("initramfs: %w", err)
+	}
 	base, err := cpio.ArchiveFromRecords(append(skeleton(), spec.Records...))
 	if err != nil {
 		return nil, nil, fmt.Errorf("initramfs: %w", err)
@@ -62,7 +66,9 @@ func Build(spec Spec, work string) (*cpio.Archive, []Size, error) {
 	out := cpio.InMemArchive()
 	mods := []uimage.Modifier{
 		uimage.WithEnv(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"),
-			golang.WithGOROOT(goroot), golang.WithWorkingDir(spec.ModuleRoot)),
+			golang.WithGOROOT(goroot), golang.WithWorkingDir(spec.ModuleRoot),
+			// u-root's shell without its line editor, which needs a library of its own.
+			golang.WithBuildTag("goshsmall")),
 		uimage.WithTempDir(work),
 		uimage.WithBaseArchive(base),
 		uimage.WithExistingInit(false),
