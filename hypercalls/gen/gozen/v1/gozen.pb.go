@@ -302,7 +302,9 @@ type GetInfoResponse struct {
 	// The virtual platform given to new guests, "gozen-1".
 	Platform string `protobuf:"bytes,16,opt,name=platform,proto3" json:"platform,omitempty"`
 	// Features this host's kernel has: "vhost-net", "vhost-vsock", ...
-	Features      []string `protobuf:"bytes,17,rep,name=features,proto3" json:"features,omitempty"`
+	Features []string `protobuf:"bytes,17,rep,name=features,proto3" json:"features,omitempty"`
+	// What does not work on this host, and why; empty when all is well.
+	Problems      []string `protobuf:"bytes,18,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,6 +454,13 @@ func (x *GetInfoResponse) GetPlatform() string {
 func (x *GetInfoResponse) GetFeatures() []string {
 	if x != nil {
 		return x.Features
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
 	}
 	return nil
 }
@@ -4007,7 +4016,7 @@ var File_gozen_v1_gozen_proto protoreflect.FileDescriptor
 const file_gozen_v1_gozen_proto_rawDesc = "" +
 	"\n" +
 	"\x14gozen/v1/gozen.proto\x12\bgozen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\x91\x05\n" +
+	"\x0eGetInfoRequest\"\xad\x05\n" +
 	"\x0fGetInfoResponse\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12%\n" +
@@ -4029,7 +4038,8 @@ const file_gozen_v1_gozen_proto_rawDesc = "" +
 	"\x0eguests_running\x18\x0e \x01(\rR\rguestsRunning\x12!\n" +
 	"\fguests_total\x18\x0f \x01(\rR\vguestsTotal\x12\x1a\n" +
 	"\bplatform\x18\x10 \x01(\tR\bplatform\x12\x1a\n" +
-	"\bfeatures\x18\x11 \x03(\tR\bfeatures\"\x9f\x01\n" +
+	"\bfeatures\x18\x11 \x03(\tR\bfeatures\x12\x1a\n" +
+	"\bproblems\x18\x12 \x03(\tR\bproblems\"\x9f\x01\n" +
 	"\aStorage\x12\x1e\n" +
 	"\n" +
 	"persistent\x18\x01 \x01(\bR\n" +

@@ -1,0 +1,59 @@
+package guests
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gozen/dom0/upload"
+	"gozen/hypervisor/vmmapi"
+)
+
+// Stats are a guest's counters and what it uses.
+type Stats struct {
+	VMM     vmmapi.Stats
+	CPUTime time.Duration // of the vmm's threads, the vCPUs included
+	// MemoryResident is how much of the guest's memory is really taken, in bytes.
+	MemoryResident uint64
+	// VMMPrivate is the anonymous memory of the vmm process, in bytes: all that is
+	// its own, without guest memory and without the program's text.
+	VMMPrivate uint64
+}
+
+// measure fills in what the kernel knows of the process. What cannot be read,
+// since the process is just ending, stays zero.
+func (s *Stats) measure(v *vm) {
+	proc := "/proc/" + strconv.Itoa(v.PID)
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("%s/fd/%d", proc, v.MemoryFD), &st) == nil {
+		s.MemoryResident = uint64(st.Blocks) * 512
+	}
+	if b, err := os.ReadFile(proc + "/status"); err == nil {
+		s.VMMPrivate = parseRSSAnon(b)
+	}
+}
+
+// parseRSSAnon takes RssAnon from a /proc/PID/status, in bytes.
+func parseRSSAnon(status []byte) uint64 {
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("RssAnon:")); ok {
+			fields := bytes.Fields(rest)
+			if len(fields) == 0 {
+				return 0
+			}
+			n, err := strconv.ParseUint(string(fields[0]), 10, 54)
+			if err != nil {
+				return 0
+			}
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// diskError explains a failed write of state.
+func diskError(what, dir string, err error) error { return upload.DiskError(what, dir, err) }
