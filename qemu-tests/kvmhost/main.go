@@ -238,7 +238,11 @@ func boot(o options, dir, kernel, initrd string, programs []program) error {
 		f.Close()
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
+		// One thread for all processors: before 8.1, QEMU translates a page without
+		// locking it and may keep code that another processor has just patched. Making
+		// the first guest patches the host's scheduler, which then now and then dies of
+		// a breakpoint (int3 in __schedule).
+		args = append(args, "-accel", "tcg,thread=single", "-cpu", "max")
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.Stderr = os.Stderr
