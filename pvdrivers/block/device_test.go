@@ -76,6 +76,7 @@ func newRig(t *testing.T, c Config, without uint64) *rig {
 	c.FD = openFD(t, r.path, flags)
 	r.dev = newDevice(t, c)
 	r.guest = vqtest.NewGuest(t, 8<<20)
+	t.Cleanup(func() { r.dev.Reset() }) // before guest memory is unmapped
 	features := r.dev.Features() &^ without
 	r.q = r.guest.NewQueue(queueSize, features)
 	r.header, r.status = r.guest.Alloc(headerBytes), r.guest.Alloc(1)
