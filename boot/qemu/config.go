@@ -58,7 +58,8 @@ type Config struct {
 
 	// Graphics adds a display, for Machine.Screenshot.
 	Graphics bool
-	// Interactive joins the serial console to this process's terminal.
+	// Interactive joins the serial console to this process's terminal; Ctrl-A X
+	// pulls the plug.
 	Interactive bool
 	// HaltOnReset ends the machine when it would reboot.
 	HaltOnReset bool
@@ -67,10 +68,6 @@ type Config struct {
 	// Extra are further arguments for QEMU.
 	Extra []string
 }
-
-// Console is the kernel argument that puts the console on the serial port that
-// Machine.Serial records.
-const Console = "console=ttyS0"
 
 func (c *Config) validate() error {
 	if (c.Kernel == "") != (c.Initrd == "") {
@@ -115,10 +112,15 @@ func (c *Config) arguments(accel Accelerator, p places) ([]string, error) {
 	args = append(args, accel.arguments()...)
 	args = append(args,
 		"-qmp", "unix:"+escape(p.monitor)+",server=on,wait=off",
-		// Signals of the terminal are the launcher's to handle.
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-device", "virtio-rng-pci",
 	)
+	// Signals of the terminal are the launcher's to handle, or the machine's.
+	if c.Interactive {
+		args = append(args, "-chardev", "stdio,id=console,mux=on,signal=off", "-mon", "chardev=console,mode=readline")
+	} else {
+		args = append(args, "-chardev", "stdio,id=console,signal=off")
+	}
+	args = append(args, "-serial", "chardev:console")
 	if c.HaltOnReset {
 		args = append(args, "-no-reboot")
 	}
