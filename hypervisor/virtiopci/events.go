@@ -19,12 +19,20 @@ type attempt struct {
 	reason atomic.Pointer[error]
 }
 
-// fail puts the device in error. It takes no lock.
-func (a *attempt) fail(err error) {
+// set records the first failure and says whether this is it.
+func (a *attempt) set(err error) bool {
 	if !a.reason.CompareAndSwap(nil, &err) {
-		return
+		return false
 	}
 	a.failed.Store(true)
+	return true
+}
+
+// fail puts the device in error. It takes no lock.
+func (a *attempt) fail(err error) {
+	if !a.set(err) {
+		return
+	}
 	a.t.events.isr.Or(isrConfig)
 	signal(a.t.config.vector.FD())
 	if a.t.cfg.OnError != nil {

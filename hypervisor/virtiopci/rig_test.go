@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -175,9 +174,19 @@ func (l *line) Close() error {
 	return unix.Close(l.fd)
 }
 
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Error(...any)
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Cleanup(func())
+}
+
 // rig is a mirror behind a transport on a PCI bus, in guest memory.
 type rig struct {
-	t        testing.TB
+	t        tb
 	mmio     *bus.Bus
 	root     *pci.Root
 	dev      *mirror
@@ -191,7 +200,7 @@ type rig struct {
 	errsLock sync.Mutex
 }
 
-func newRig(t testing.TB, changes ...func(*rig, *Config)) *rig {
+func newRig(t tb, changes ...func(*rig, *Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, mmio: bus.New(), dev: newMirror(), bells: map[uint64]int{}, bar: platform.PCIWindow64Base}
 	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
@@ -370,7 +379,7 @@ func (r *rig) enableMSIX() {
 	}
 }
 
-func (r *rig) wantError(t testing.TB, part string) {
+func (r *rig) wantError(t tb, part string) {
 	t.Helper()
 	errs := r.failures()
 	if len(errs) != 1 || r.status()&statusNeedsReset == 0 || r.tr.Err() == nil {

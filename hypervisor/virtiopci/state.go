@@ -87,6 +87,10 @@ func (t *Transport) Restore(s State) error {
 		return t.wrap(fmt.Errorf("restore: %w", err))
 	}
 	t.paused = true
+	if s.Error != "" {
+		// Known to dom0 and, by the saved interrupt, to the driver.
+		t.attempt.set(errors.New(s.Error))
+	}
 	t.status = s.Status
 	t.deviceSelect, t.driverSelect = s.DeviceSelect, s.DriverSelect
 	t.driverFeatures, t.queueSelect = s.DriverFeatures, s.QueueSelect
@@ -115,9 +119,6 @@ func (t *Transport) Restore(s State) error {
 		if qs.Pending {
 			signal(t.queues[i].vector.FD())
 		}
-	}
-	if s.Error != "" {
-		t.attempt.fail(errors.New(s.Error))
 	}
 	return nil
 }

@@ -578,7 +578,9 @@ func TestFailureIsSaved(t *testing.T) {
 	if to.dev.active != nil || to.status() != 15|statusNeedsReset {
 		t.Errorf("a device in error is active %v with status %#x", to.dev.active != nil, to.status())
 	}
-	to.wantError(t, "broken ring")
+	if err := to.tr.Err(); err == nil || err.Error() != "broken ring" || len(to.failures()) != 0 {
+		t.Errorf("error %v, reported again: %v", err, to.failures())
+	}
 }
 
 func TestNewRefuses(t *testing.T) {
