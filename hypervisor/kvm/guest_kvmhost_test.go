@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -91,9 +90,6 @@ func mapMemory(t *testing.T, size int) []byte {
 	t.Cleanup(func() { unix.Munmap(b) })
 	return b
 }
-
-// hostAddr is a mapping's address, for the kernel.
-func hostAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 func (g *guest) ok(err error) {
 	g.t.Helper()

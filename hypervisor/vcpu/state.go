@@ -1,7 +1,6 @@
 package vcpu
 
 import (
-	"bytes"
 	"fmt"
 
 	"gozen/hypervisor/kvm"
@@ -50,7 +49,9 @@ func stateMSRs(all []uint32) []uint32 {
 }
 
 // Save reads the complete state of the paused processor, which may go on
-// afterwards.
+// afterwards. All processors of a guest should be paused before the first is
+// saved: Restore gives all of them the time stamp counter of the one restored
+// first, which is then no earlier than any of them has seen.
 func (v *VCPU) Save() (*State, error) {
 	s := &State{Version: StateVersion, Index: v.cfg.Index}
 	err := v.do(func(c *kvm.VCPU) (err error) {
@@ -183,11 +184,4 @@ func setMSRs(c *kvm.VCPU, msrs []kvm.MSR) error {
 		msrs = msrs[n+1:]
 	}
 	return nil
-}
-
-// Equal says whether two states are the same but for time: the time stamp
-// counter and what follows from it go on while nobody looks.
-func (s *State) Equal(o *State) bool {
-	return s.Index == o.Index && s.MPState == o.MPState && s.Regs == o.Regs && s.SRegs == o.SRegs &&
-		s.XCRs == o.XCRs && bytes.Equal(s.XSave, o.XSave) && s.DebugRegs == o.DebugRegs && s.Events == o.Events
 }
