@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"gozen/dom0/guests"
+	"gozen/dom0/guestnet"
 	"gozen/dom0/hostinfo"
 	"gozen/dom0/initctl"
 	"gozen/dom0/seed"
@@ -47,7 +47,7 @@ func (d *daemon) startNetwork(context.Context) {
 }
 
 // network gives the guests' network, or why there is none.
-func (d *daemon) network() (guests.Network, error) {
+func (d *daemon) network() (*guestnet.Network, error) {
 	return nil, errors.New("is not configured")
 }
 

@@ -443,9 +443,7 @@ func (g *guest) cleanUp(v *vm) {
 	v.close()
 	for _, t := range v.Taps {
 		if network, err := g.m.network(); err == nil {
-			if err := network.RemoveTap(t.Name); err != nil {
-				g.log.Warn("cannot remove a tap", "tap", t.Name, "err", err)
-			}
+			network.Remove(t.Name) // the tap itself went with the vmm
 		}
 	}
 	if g.m.opt.Cgroups != nil {

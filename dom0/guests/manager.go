@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
@@ -20,6 +21,7 @@ import (
 	"gozen/dom0/cgroup"
 	"gozen/dom0/events"
 	"gozen/dom0/fault"
+	"gozen/dom0/guestnet"
 	"gozen/dom0/images"
 	"gozen/dom0/jail"
 	"gozen/dom0/quantity"
@@ -59,7 +61,7 @@ type Options struct {
 	Events  *events.Log
 	Cgroups *cgroup.Tree // nil leaves guests unbounded
 	// Network gives the default network, or why there is none.
-	Network func() (Network, error)
+	Network func() (*guestnet.Network, error)
 
 	HostCPUs   int
 	HostMemory uint64        // bytes
@@ -301,6 +303,7 @@ func (g *guest) forget() error {
 	delete(m.guests, g.name)
 	m.opt.Volumes.Release(g.name)
 	m.opt.Images.Release(g.name)
+	m.forgetAddresses(g)
 	g.console.close()
 	if err := os.RemoveAll(g.dir); err != nil {
 		g.log.Warn("cannot remove the run directory of a deleted guest", "err", err)
@@ -413,7 +416,7 @@ func (m *Manager) isClosing() bool {
 	return m.draining
 }
 
-func (m *Manager) network() (Network, error) {
+func (m *Manager) network() (*guestnet.Network, error) {
 	if m.opt.Network == nil {
 		return nil, fault.New(fault.Unavailable, "network %q: this host has none", DefaultNetwork)
 	}
@@ -530,11 +533,42 @@ func (m *Manager) address(mac string) string {
 	if err != nil {
 		return ""
 	}
-	addr, ok := network.Lease(hw)
+	addr, ok := network.Address(hw)
 	if !ok {
 		return ""
 	}
 	return addr.String()
+}
+
+// Leased notes that a NIC was given its address.
+func (m *Manager) Leased(mac net.HardwareAddr, addr netip.Addr) {
+	for _, g := range m.all() {
+		for i, n := range g.spec.Nics {
+			if n.Mac == mac.String() {
+				g.event("lease", "", "NIC %d has the address %s", i, addr)
+			}
+		}
+	}
+}
+
+// forgetAddresses gives back what was leased to a guest that is deleted.
+func (m *Manager) forgetAddresses(g *guest) {
+	if len(g.spec.Nics) == 0 {
+		return
+	}
+	network, err := m.network()
+	if err != nil {
+		return // its leases run out by themselves
+	}
+	for i, n := range g.spec.Nics {
+		mac, err := net.ParseMAC(n.Mac)
+		if err == nil {
+			err = network.Forget(mac)
+		}
+		if err != nil {
+			g.log.Warn("cannot give back the address of a deleted guest", "nic", i, "err", err)
+		}
+	}
 }
 
 // Stats returns the guest's counters: those of now, or of its end.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"gozen/dom0/fault"
+	"gozen/dom0/guestnet"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 	"gozen/hypervisor/vmmapi"
 )
@@ -188,19 +190,32 @@ func (m *Manager) byID(id string) *guest {
 	return nil
 }
 
-// Taps returns the taps of guests that run.
-func (m *Manager) Taps() []string {
-	var out []string
-	for _, g := range m.all() {
-		g.mu.Lock()
-		if g.vm != nil {
-			for _, t := range g.vm.Taps {
-				out = append(out, t.Name)
+// Ports returns the places on the guests' network that were in use when the last
+// daemon ended. The network must know them before it opens, which is before Open.
+func Ports(runDir string) ([]guestnet.Port, error) {
+	entries, err := os.ReadDir(runDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("guests: %w", err)
+	}
+	var out []guestnet.Port
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		rec, err := readVMM(filepath.Join(runDir, e.Name()))
+		if err != nil || rec == nil {
+			continue // Open reports a record that cannot be read
+		}
+		for _, t := range rec.Taps {
+			if mac, err := net.ParseMAC(t.MAC); err == nil {
+				out = append(out, guestnet.Port{Tap: t.Name, MAC: mac})
 			}
 		}
-		g.mu.Unlock()
 	}
-	return out
+	return out, nil
 }
 
 // Autostart starts the guests that start with the host, once after every boot:

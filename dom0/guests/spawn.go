@@ -202,15 +202,12 @@ func (s *spawner) openNics() error {
 			return fmt.Errorf("NIC %d: %w", i, err)
 		}
 		name := tapName(s.rec.Slot, i)
-		f, err := network.OpenTap(name, mac)
+		f, err := network.NewTap(name, mac)
 		if err != nil {
 			return fmt.Errorf("NIC %d: %w", i, err)
 		}
-		s.undo.Add(func() {
-			if err := network.RemoveTap(name); err != nil {
-				s.g.log.Warn("cannot remove the tap of a failed start", "tap", name, "err", err)
-			}
-		})
+		// The tap itself goes with its last descriptor.
+		s.undo.Add(func() { network.Remove(name) })
 		nic := vmmapi.Nic{Tap: s.give(f), MAC: n.Mac}
 		if !n.Userspace {
 			vhost, err := openOptional("/dev/vhost-net")
@@ -222,7 +219,7 @@ func (s *spawner) openNics() error {
 			}
 		}
 		s.cfg.Nics = append(s.cfg.Nics, nic)
-		s.rec.Taps = append(s.rec.Taps, tap{Name: name, Vhost: nic.Vhost != 0})
+		s.rec.Taps = append(s.rec.Taps, tap{Name: name, MAC: n.Mac, Vhost: nic.Vhost != 0})
 	}
 	return nil
 }

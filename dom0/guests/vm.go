@@ -33,9 +33,6 @@ const (
 // requestTimeout bounds the answer of a vmm to a request.
 const requestTimeout = 10 * time.Second
 
-// maxOutcome bounds what is read of a vmm's last word, in bytes.
-const maxOutcome = 1 << 20
-
 // vmmRecord is what the daemon must know to find a vmm again.
 type vmmRecord struct {
 	PID       int       `json:"pid"`
@@ -50,6 +47,7 @@ type vmmRecord struct {
 
 type tap struct {
 	Name  string `json:"name"`
+	MAC   string `json:"mac"`
 	Vhost bool   `json:"vhost,omitempty"`
 }
 
@@ -223,29 +221,26 @@ func readVMM(dir string) (*vmmRecord, error) {
 }
 
 // readOutcome reads the vmm's last word, which an untrusted process wrote. It
-// returns nil if there is none that makes sense.
+// returns nil if there is none.
 func readOutcome(dir string) *vmmapi.Outcome {
 	f, err := os.Open(filepath.Join(dir, outcomeFile))
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxOutcome))
-	if err != nil {
+	o, err := vmmapi.ReadOutcome(f)
+	if err != nil || o == nil {
 		return nil
 	}
-	var o vmmapi.Outcome
-	if json.Unmarshal(b, &o) != nil {
-		return nil
-	}
+	o.Message = clip(o.Message)
 	switch o.Code {
 	case vmmapi.CodePowerOff, vmmapi.CodeReset, vmmapi.CodePanic, vmmapi.CodeTripleFault,
 		vmmapi.CodeKilled, vmmapi.CodeStartFailed, vmmapi.CodeInternal:
 	default:
-		return nil
+		o.Message = fmt.Sprintf("the vmm left an unknown word, %q: %s", clip(o.Code), o.Message)
+		o.Code = vmmapi.CodeInternal
 	}
-	o.Message = clip(o.Message)
-	return &o
+	return o
 }
 
 // maxMessage bounds a text from a vmm in bytes before it goes to logs and clients.
