@@ -1,7 +1,6 @@
 package power
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -58,19 +57,16 @@ func (c *Control) PressPowerButton() error {
 // Read implements bus.Handler. The sleep registers read as zero: nothing sleeps
 // and wakes. Reading the event register takes the events in the bytes read.
 func (c *Control) Read(off uint64, p []byte) {
-	clear(p)
-	const ged = platform.PortGED - Base
-	if off < ged {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var b [gedWidth]byte
-	binary.LittleEndian.PutUint32(b[:], c.pending)
-	taken := b[off-ged:][:len(p)]
-	copy(p, taken)
-	clear(taken)
-	c.pending = binary.LittleEndian.Uint32(b[:])
+	for i := range p {
+		p[i] = 0
+		if at := off + uint64(i); at >= platform.PortGED-Base {
+			shift := 8 * (at - (platform.PortGED - Base))
+			p[i] = byte(c.pending >> shift)
+			c.pending &^= 0xff << shift
+		}
+	}
 }
 
 // Write implements bus.Handler. Only byte writes to the sleep control and reset

@@ -136,6 +136,7 @@ func TestSaveRestore(t *testing.T) {
 // FuzzPorts lets a guest access the ports in any way. Each access is 3 bytes.
 func FuzzPorts(f *testing.F) {
 	f.Add([]byte{0, 0, 0x34, 4, 0, 1, 0x88, 3, 0})
+	f.Add([]byte{0x87, 1, 0}) // across the start of the event register
 	f.Add([]byte{0x81, 7, 0, 0x8b, 0, 0, 0xb, 1, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := newMachine(t)
