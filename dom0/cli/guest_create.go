@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -113,9 +115,9 @@ func (a *app) guestCreate(cmd *cobra.Command, args []string, f *createFlags) err
 	if err != nil {
 		return err
 	}
-	resp, err := call(cmd.Context(), h.guests.Create, &gozenv1.CreateGuestRequest{Spec: spec, Start: f.start})
+	resp, err := callLong(cmd.Context(), h.guests.Create, &gozenv1.CreateGuestRequest{Spec: spec, Start: f.start})
 	if err != nil {
-		return err
+		return a.createFailed(cmd.Context(), h, spec.Name, f.start, err)
 	}
 	switch {
 	case a.json():
@@ -128,6 +130,20 @@ func (a *app) guestCreate(cmd *cobra.Command, args []string, f *createFlags) err
 		a.say("guest %s created; start it: gozen guest start %s", spec.Name, spec.Name)
 	}
 	return nil
+}
+
+// createFailed tells a guest that could not be created from one that was, but
+// could not be started.
+func (a *app) createFailed(ctx context.Context, h *host, name string, start bool, err error) error {
+	f := failure.Of(err, a.host)
+	if !start || f.Code == failure.Unreachable || connect.CodeOf(err) == connect.CodeAlreadyExists {
+		return err
+	}
+	if _, missing := call(ctx, h.guests.Get, &gozenv1.GetGuestRequest{Name: name}); missing != nil {
+		return err
+	}
+	return f.WithHint("Guest %s was created all the same. Start it again: gozen guest start %s\n"+
+		"Or take it away: gozen guest rm %s", name, name, name)
 }
 
 // maxSpec bounds a specification file, in bytes.
@@ -205,6 +221,10 @@ func (f *createFlags) apply(cmd *cobra.Command, spec *gozenv1.GuestSpec) error {
 	if f.cpuLimit != "" {
 		if spec.CpuLimitMillis, err = quantity.ParseCPUs(f.cpuLimit); err != nil {
 			return err
+		}
+		if vcpus := max(1, spec.Vcpus); uint64(spec.CpuLimitMillis) > 1000*uint64(vcpus) {
+			return fmt.Errorf("--cpu-limit %s: more than the guest's %s can use; give it more with --vcpus",
+				f.cpuLimit, plural(int(vcpus), "processor"))
 		}
 	}
 	if cmd.Flags().Changed("entropy-rate") {

@@ -93,6 +93,7 @@ func (a *app) printInfo(h *host, info *gozenv1.GetInfoResponse) error {
 		return text
 	}))
 	s.add("Features", "%s", strings.Join(info.Features, " "))
+	s.addAll("PROBLEMS", info.Problems)
 	return s.print(a)
 }
 

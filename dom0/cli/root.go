@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +30,6 @@ type app struct {
 	contextName string // --context
 	output      string // -o
 	host        failure.Host
-	usage       string // of the command that runs, for usage errors
 }
 
 // Main runs a command line (without the program's name) and returns the exit
@@ -45,17 +43,18 @@ func Main(args []string, streams Streams) int {
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return failure.OK
-	}
-	if errors.Is(err, syscall.EPIPE) && !strings.Contains(err.Error(), "connect") {
-		// The reader of our output went away ("| head"): nothing to tell anybody.
-		return failure.General
 	}
 	f := a.explain(ctx, err)
 	if ctx.Err() != nil && f.Code != failure.OK {
 		f.Code = failure.Interrupted
+	}
+	if f.Code == failure.NotFound && f.Hint == "" && cmd.HasParent() {
+		if _, _, err := cmd.Parent().Find([]string{"ls"}); err == nil {
+			f.Hint = "See what there is: " + cmd.Parent().CommandPath() + " ls"
+		}
 	}
 	a.report(f)
 	return f.Code

@@ -226,6 +226,7 @@ func (u *upload) stream(bar *progress, send func(*gozenv1.UploadHeader, *gozenv1
 		if err != nil {
 			return &sourceError{err}
 		}
+		// An empty chunk, inside a large hole, tells the host that this side lives.
 		if err := send(nil, &gozenv1.UploadChunk{Offset: uint64(offset), Data: data}, nil); err != nil {
 			return err
 		}

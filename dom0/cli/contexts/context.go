@@ -96,6 +96,10 @@ func (c *Context) TLSConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The certificate is shown even to hosts that say they do not know its CA: their
+	// refusal then names the reason, and their log the admin.
+	pair := cfg.Certificates[0]
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	if verify := cfg.VerifyConnection; verify != nil {
 		cfg.VerifyConnection = func(state tls.ConnectionState) error {
 			if err := verify(state); err != nil {

@@ -108,7 +108,10 @@ func ofRPC(err error, rpc *connect.Error, host Host) *Failure {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
 		f.Code = Identity
 	case connect.CodeUnavailable:
-		f.Code, f.Lost = Unreachable, !connect.IsWireError(err)
+		// From the host itself it means that the host cannot do this now.
+		if !connect.IsWireError(err) {
+			f.Code, f.Lost = Unreachable, true
+		}
 	case connect.CodeUnimplemented:
 		f.Hint = "The host runs an older version of Gozen, or it is no Gozen host: gozen version --host"
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:

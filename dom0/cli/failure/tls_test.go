@@ -48,9 +48,9 @@ func serve(t *testing.T, cfg *tls.Config) string {
 	return l.Addr().String()
 }
 
-func newCA(t *testing.T) *identity.CA {
+func newCA(t *testing.T, name string) *identity.CA {
 	t.Helper()
-	ca, err := identity.NewCA("test CA")
+	ca, err := identity.NewCA(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func call(t *testing.T, c *contexts.Context) *Failure {
 }
 
 func TestHandshakes(t *testing.T) {
-	ca, other := newCA(t), newCA(t)
+	ca, other := newCA(t, "CA of the host"), newCA(t, "another CA")
 	now := time.Now()
 	const day = 24 * time.Hour
 	host, err := ca.IssueHost([]string{"lab"}, nil)
@@ -200,7 +200,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestNotOurHost(t *testing.T) {
-	ca := newCA(t)
+	ca := newCA(t, "CA")
 	admin, err := ca.IssueAdmin("alice")
 	if err != nil {
 		t.Fatal(err)

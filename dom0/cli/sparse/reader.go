@@ -18,6 +18,9 @@ const (
 	MinRun = 64 << 10
 	// MaxChunk bounds a piece of data, in bytes (UploadChunk in gozen.proto).
 	MaxChunk = 1 << 20
+	// maxSkip is how much of a hole is gone through in one step, in bytes. Its digest
+	// takes about a second at most.
+	maxSkip = 256 << 20
 )
 
 // zeros is what a block is compared with, and what holes put into the digest.
@@ -33,6 +36,7 @@ type Reader struct {
 	size    int64 // of the source
 	total   int64 // with the hole behind it
 	at      int64 // everything before is in the digest
+	skipEnd int64 // the present hole's end
 	dataEnd int64 // the present extent's end
 	digest  hash.Hash
 	buf     []byte
@@ -112,14 +116,24 @@ func extent(f *os.File, at, size int64) (start, end int64, err error) {
 }
 
 // Next returns the next piece of data and its offset. The slice is valid until
-// the next call. At the end of the content it returns io.EOF.
+// the next call. It is empty inside large holes, so that the caller sees progress
+// and can show a sign of life. At the end of the content it returns io.EOF.
 func (r *Reader) Next() (data []byte, offset int64, err error) {
 	for {
 		if data, offset = r.take(); data != nil {
 			return data, offset, nil
 		}
+		if r.at < r.skipEnd {
+			if r.skip(); r.at < r.skipEnd {
+				return nil, r.at, nil
+			}
+			continue
+		}
 		if r.at >= r.size {
-			r.skip(r.total)
+			if r.at < r.total {
+				r.skipEnd = r.total
+				continue
+			}
 			if r.finish != nil {
 				if err := r.finish(); err != nil {
 					return nil, r.at, err
@@ -132,8 +146,7 @@ func (r *Reader) Next() (data []byte, offset int64, err error) {
 			if err != nil {
 				return nil, r.at, err
 			}
-			r.skip(start)
-			r.dataEnd = end
+			r.skipEnd, r.dataEnd = start, end
 			continue
 		}
 		// Pieces end on boundaries of MinRun, wherever an extent began.
@@ -190,9 +203,9 @@ func (r *Reader) Done() int64 { return r.at }
 // Next has returned io.EOF.
 func (r *Reader) Sum() []byte { return r.digest.Sum(nil) }
 
-// skip puts a hole up to end into the digest.
-func (r *Reader) skip(end int64) {
-	for r.at < end {
+// skip puts the next part of a hole into the digest.
+func (r *Reader) skip() {
+	for end := min(r.skipEnd, r.at+maxSkip); r.at < end; {
 		n := min(end-r.at, int64(len(zeros)))
 		r.digest.Write(zeros[:n])
 		r.at += n

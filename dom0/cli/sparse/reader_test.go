@@ -37,7 +37,10 @@ func collect(t *testing.T, r *Reader, want []byte) (sent int64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(data) == 0 || len(data) > MaxChunk {
+		if len(data) == 0 {
+			t.Fatal("an empty piece, but there is no large hole")
+		}
+		if len(data) > MaxChunk {
 			t.Fatalf("a piece of %d bytes", len(data))
 		}
 		if at < end {
@@ -117,6 +120,30 @@ func TestStream(t *testing.T) {
 				t.Errorf("%d bytes sent, want at most %d", sent, c.sent)
 			}
 		})
+	}
+}
+
+// Large holes are gone through step by step.
+func TestLargeHole(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const end = 2*maxSkip + 4096
+	if _, err := f.WriteAt([]byte("x"), end); err != nil {
+		t.Fatal(err)
+	}
+	r := NewFile(f, end+1, end+1)
+	for _, want := range []struct{ at, n int64 }{{maxSkip, 0}, {2 * maxSkip, 0}} {
+		data, at, err := r.Next()
+		if err != nil || at != want.at || int64(len(data)) != want.n || r.Done() != at {
+			t.Fatalf("%d bytes at %d, done %d, %v; want %d at %d", len(data), at, r.Done(), err, want.n, want.at)
+		}
+	}
+	data, at, err := r.Next()
+	if err != nil || at+int64(len(data)) != end+1 || data[len(data)-1] != 'x' {
+		t.Fatalf("%d bytes at %d, %v", len(data), at, err)
 	}
 }
 
