@@ -19,6 +19,7 @@ import (
 
 	"gozen/dom0/api"
 	"gozen/dom0/cgroup"
+	"gozen/dom0/datadisk"
 	"gozen/dom0/events"
 	"gozen/dom0/guests"
 	"gozen/dom0/hostinfo"
@@ -67,30 +68,31 @@ const (
 
 // daemon is the daemon's state while it runs.
 type daemon struct {
-	opt  Options
-	log  *slog.Logger
-	seed *seed.Seed
-	host *host
+	opt    Options
+	ctx    context.Context // of Run, for what is started later
+	log    *slog.Logger
+	seed   *seed.Seed
+	host   *host
+	net    networks
+	store  *datadisk.Store // nil with a root
+	redraw chan struct{}   // the banner has changed
 
 	fingerprint string // of the host's certificate
 }
 
-// storage is where the state lives.
-type storage struct {
-	persistent bool
-	device     string
-}
-
 func (d *daemon) path(p string) string { return filepath.Join("/", d.opt.Root, p) }
 func (d *daemon) data() string         { return d.path("/data/gozen") }
+func (d *daemon) runDir() string       { return d.path("/run/gozen/guests") }
 func (d *daemon) real() bool           { return d.opt.Root == "" }
 
 // Run runs the daemon until ctx ends. An order takes the host down.
 func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 	buffer := hostlog.New(logBytes)
 	d := &daemon{
-		opt: opt,
-		log: slog.New(slog.NewTextHandler(io.MultiWriter(opt.Output, buffer), nil)),
+		opt:    opt,
+		ctx:    ctx,
+		redraw: make(chan struct{}, 1),
+		log:    slog.New(slog.NewTextHandler(io.MultiWriter(opt.Output, buffer), nil)),
 	}
 	d.log.Info("the daemon starts", "version", Version, "pid", os.Getpid())
 	info, err := hostinfo.Read()
@@ -98,8 +100,10 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 		return err
 	}
 	d.host = &host{d: d, info: info}
-	d.loadSeed()
-	d.openStorage()
+	d.loadSeed(ctx)
+	if err := d.openStorage(ctx); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(d.data(), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
@@ -121,7 +125,7 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 	}
 	gm, err := guests.Open(guests.Options{
 		StateDir:   filepath.Join(d.data(), "guests"),
-		RunDir:     d.path("/run/gozen/guests"),
+		RunDir:     d.runDir(),
 		VMM:        opt.VMM,
 		KVM:        "/dev/kvm",
 		Start:      jail.Start,
@@ -129,7 +133,7 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 		Images:     imgs,
 		Events:     log,
 		Cgroups:    d.openCgroups(),
-		Network:    d.network,
+		Network:    d.guestNetwork,
 		HostCPUs:   info.CPUs,
 		HostMemory: info.MemoryBytes,
 		Reserved:   d.host.reserved,
@@ -141,6 +145,9 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 	}
 	defer gm.Close()
 	d.host.guests = gm
+	d.net.mu.Lock()
+	d.net.leased = gm.Leased
+	d.net.mu.Unlock()
 
 	listener, err := net.Listen("tcp", opt.Listen)
 	if err != nil {
@@ -153,7 +160,10 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 	go func() { served <- server.Serve(listener, d.gateway) }()
 	defer server.Close()
 	d.log.Info("the API listens", "address", listener.Addr().String())
-	d.banner(ctx)
+	if d.real() {
+		go d.showBanners(ctx)
+		d.bannerDue()
+	}
 	go gm.Autostart(ctx)
 
 	for {

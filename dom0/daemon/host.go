@@ -26,7 +26,6 @@ type host struct {
 	info      hostinfo.Host
 	hostname  string
 	machineID string
-	storage   storage
 	guests    *guests.Manager
 
 	mu       sync.Mutex
@@ -42,21 +41,25 @@ func (h *host) problem(what string, err error) {
 	h.problems = append(h.problems, fmt.Sprintf("%s: %v", what, err))
 }
 
-// problemList returns what does not work so far.
+// problemList returns what does not work.
 func (h *host) problemList() []string {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append([]string(nil), h.problems...)
+	out := append([]string(nil), h.problems...)
+	h.mu.Unlock()
+	if h.d.store != nil {
+		if p := h.d.store.Status().Problem; p != "" {
+			out = append(out, p)
+		}
+	}
+	return append(out, h.d.networkProblems()...)
 }
 
 // reserved is how much of the host's memory guests cannot have, in bytes. State
 // in memory counts, since a volume is as large as what is written to it.
 func (h *host) reserved() uint64 {
 	n := uint64(hostReserve)
-	if !h.storage.persistent {
-		if fs, err := hostinfo.StatFS(h.d.data()); err == nil && fs.InMemory() {
-			n += fs.SizeBytes - fs.FreeBytes
-		}
+	if s, err := h.d.storage(); err == nil && !s.Persistent {
+		n += s.SizeBytes - s.FreeBytes
 	}
 	return n
 }
@@ -82,25 +85,26 @@ func (h *host) Info() (*gozenv1.GetInfoResponse, error) {
 		Features:          hostinfo.Features(),
 		Problems:          h.problemList(),
 	}
-	fs, err := hostinfo.StatFS(h.d.data())
+	s, err := h.d.storage()
 	if err != nil {
 		return nil, err
 	}
 	out.Storage = &gozenv1.Storage{
-		Persistent: h.storage.persistent,
-		Device:     h.storage.device,
-		Filesystem: fs.Type,
-		SizeBytes:  fs.SizeBytes,
-		FreeBytes:  fs.FreeBytes,
+		Persistent: s.Persistent,
+		Device:     s.Device,
+		Filesystem: s.Filesystem,
+		SizeBytes:  s.SizeBytes,
+		FreeBytes:  s.FreeBytes,
 	}
 	interfaces, err := hostinfo.Interfaces()
 	if err != nil {
 		return nil, err
 	}
+	management := h.d.uplinkState().Interface
 	for _, i := range interfaces {
 		out.Interfaces = append(out.Interfaces, &gozenv1.HostInterface{
 			Name: i.Name, Mac: i.MAC, Addresses: i.Addresses, Up: i.Up,
-			Management: i.Name == h.d.managementInterface(),
+			Management: i.Name == management,
 		})
 	}
 	return out, nil
