@@ -61,7 +61,7 @@ var debugCommands = []string{
 	uroot + "du", uroot + "echo", uroot + "find", uroot + "free", uroot + "gosh", uroot + "grep", uroot + "head",
 	uroot + "hexdump", uroot + "id", uroot + "insmod", uroot + "ip", uroot + "kill", uroot + "ln", uroot + "ls",
 	uroot + "lsmod", uroot + "mkdir", uroot + "more", uroot + "mount", uroot + "mv",
-	uroot + "pci", uroot + "ping", uroot + "ps", uroot + "pwd", uroot + "rm", uroot + "rmmod", uroot + "sleep",
+	uroot + "pci", uroot + "pidof", uroot + "ping", uroot + "ps", uroot + "pwd", uroot + "rm", uroot + "rmmod", uroot + "sleep",
 	uroot + "strace", uroot + "sync", uroot + "tail", uroot + "tee", uroot + "umount", uroot + "uname", uroot + "wc",
 }
 
@@ -69,7 +69,7 @@ var debugCommands = []string{
 var guestCommands = []string{
 	uroot + "cat", uroot + "date", uroot + "dmesg", uroot + "echo", uroot + "free", uroot + "gosh",
 	uroot + "grep", uroot + "head", uroot + "hexdump", uroot + "ip", uroot + "ls", uroot + "lsmod", uroot + "mkdir",
-	uroot + "mount", uroot + "pci", uroot + "ping", uroot + "ps", uroot + "shutdown", uroot + "sleep", uroot + "sync",
+	uroot + "mount", uroot + "pci", uroot + "pidof", uroot + "ping", uroot + "ps", uroot + "shutdown", uroot + "sleep", uroot + "sync",
 	uroot + "uname",
 }
 
