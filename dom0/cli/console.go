@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"gozen/dom0/cli/failure"
@@ -25,12 +24,6 @@ type attachment struct {
 	escape int    // key that detaches when input is a terminal
 	until  string // ends when the guest printed this
 }
-
-// Ways to end a console that are no failures.
-var (
-	errDetached = errors.New("detached")
-	errFound    = errors.New("found the text")
-)
 
 const consoleLong = `Attach to a guest's console, both ways.
 
@@ -82,9 +75,11 @@ func (a *app) guestConsoleCommand() *cobra.Command {
 				if at.until != "" {
 					late = failure.New(failure.Timeout, "guest %q did not print %q within %s", at.name, at.until, timeout)
 				}
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
-				defer cancel()
+				// No deadline: that would go to the host, which could end the call before.
+				var cancel context.CancelCauseFunc
+				ctx, cancel = context.WithCancelCause(ctx)
+				defer cancel(nil)
+				defer time.AfterFunc(timeout, func() { cancel(late) }).Stop()
 			}
 			return a.attach(ctx, h, at)
 		},
@@ -99,19 +94,27 @@ func (a *app) guestConsoleCommand() *cobra.Command {
 // attach runs a console until it is detached, cut, or the guest is off, and says
 // which on the error stream.
 func (a *app) attach(ctx context.Context, h *host, at attachment) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stream := h.guests.Console(ctx)
+	// io.EOF means that the host has answered already; Receive says what.
 	if err := stream.Send(&gozenv1.ConsoleRequest{Name: at.name, Replay: at.replay}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	s := &session{app: a, at: at, stream: stream, cancel: cancel, input: make(chan *gozenv1.ConsoleRequest)}
-	end, err := s.run(ctx)
+	if isTerminal(a.In) {
+		leave := "no key detaches"
+		if at.escape != terminal.NoEscape {
+			leave = terminal.EscapeName(at.escape) + " detaches"
+		}
+		a.note("Console of guest %s; %s. If nothing shows, press Enter.", at.name, leave)
+	}
+	session := &terminal.Session{In: a.In, Out: a.Out, Escape: at.escape, Until: at.until, Cancel: cancel}
+	end, err := session.Run(ctx, stream)
 	switch {
-	case errors.Is(end, errDetached):
+	case end == terminal.Detached:
 		a.note("\r\nDetached; guest %s goes on. Attach again: gozen guest console %s", at.name, at.name)
 		return nil
-	case errors.Is(end, errFound):
+	case end == terminal.Found:
 		return nil
 	case err != nil && ctx.Err() != nil:
 		var late *failure.Failure
@@ -148,115 +151,4 @@ func (a *app) ended(h *host, name string) error {
 	text := stateSentence(resp.Guest)
 	a.note("\r\n%s", strings.ToUpper(text[:1])+text[1:])
 	return nil
-}
-
-// session is one attached console.
-type session struct {
-	*app
-	at     attachment
-	stream *connect.BidiStreamForClient[gozenv1.ConsoleRequest, gozenv1.ConsoleResponse]
-	cancel context.CancelCauseFunc
-	input  chan *gozenv1.ConsoleRequest // to the one goroutine that may send
-	guard  func()
-}
-
-// run moves bytes until one side ends. end is why this side ended it, err what
-// the stream said.
-func (s *session) run(ctx context.Context) (end, err error) {
-	s.guard = func() {}
-	key := terminal.NoEscape
-	if isTerminal(s.In) {
-		key = s.at.escape
-		leave := "it cannot be left by a key"
-		if key != terminal.NoEscape {
-			leave = terminal.EscapeName(key) + " detaches"
-		}
-		s.note("Console of guest %s: %s. If nothing shows, press Enter.", s.at.name, leave)
-		raw, err := terminal.MakeRaw(s.In)
-		if err != nil {
-			return nil, err
-		}
-		defer raw.Restore()
-		s.guard = raw.Guard
-		sizes, stop := terminal.Sizes(s.In)
-		defer stop()
-		go s.sendSizes(ctx, sizes)
-	}
-	go s.send(ctx)
-	go s.readInput(ctx, key)
-	finder := terminal.NewFinder(s.at.until)
-	for {
-		msg, err := s.stream.Receive()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			if cause := context.Cause(ctx); errors.Is(cause, errDetached) {
-				return cause, nil
-			}
-			return nil, err
-		}
-		if _, err := s.Out.Write(msg.Data); err != nil {
-			return nil, err
-		}
-		if finder.Feed(msg.Data) {
-			return errFound, nil
-		}
-	}
-}
-
-// readInput passes on what is typed or piped in.
-func (s *session) readInput(ctx context.Context, key int) {
-	defer s.guard()
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := s.In.Read(buf)
-		data, detach := terminal.Input(buf[:n], key)
-		if len(data) > 0 && !s.queue(ctx, &gozenv1.ConsoleRequest{Data: append([]byte(nil), data...)}) {
-			return
-		}
-		if detach {
-			s.cancel(errDetached)
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (s *session) sendSizes(ctx context.Context, sizes <-chan [2]int) {
-	defer s.guard()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case size := <-sizes:
-			s.queue(ctx, &gozenv1.ConsoleRequest{Size: &gozenv1.TerminalSize{Columns: uint32(size[0]), Rows: uint32(size[1])}})
-		}
-	}
-}
-
-func (s *session) queue(ctx context.Context, msg *gozenv1.ConsoleRequest) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case s.input <- msg:
-		return true
-	}
-}
-
-// send is the only goroutine that sends. When sending fails, receiving says why.
-func (s *session) send(ctx context.Context) {
-	defer s.guard()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case msg := <-s.input:
-			if err := s.stream.Send(msg); err != nil {
-				return
-			}
-		}
-	}
 }
