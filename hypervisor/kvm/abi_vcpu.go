@@ -87,8 +87,8 @@ type SRegs2 struct {
 	CR8                    uint64
 	EFER                   uint64
 	APICBase               uint64
-	Flags                  uint64 // SRegs2PDPTRsValid
-	PDPTRs                 [4]uint64
+	Flags                  uint64    // SRegs2PDPTRsValid
+	PDPTRs                 [4]uint64 `abi:"pdptrs"`
 }
 
 // SRegs2PDPTRsValid says that SRegs2.PDPTRs are in use.
