@@ -20,7 +20,7 @@ func Bytes(n uint64) string {
 	}
 	var b strings.Builder
 	b.WriteString(strconv.FormatUint(n/div, 10))
-	if tenth := n % div / (div / 1024) * 10 / 1024; tenth > 0 {
+	if tenth := n % div * 10 / div; tenth > 0 {
 		b.WriteByte('.')
 		b.WriteString(strconv.FormatUint(tenth, 10))
 	}

@@ -71,14 +71,11 @@ func (s *Store) Create(name string, size uint64) (Volume, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.coming[name] {
-		return Volume{}, fault.New(fault.Exists, "volume %q: an upload of that name is under way", name)
+	if err := s.free(name); err != nil {
+		return Volume{}, err
 	}
 	what := fmt.Sprintf("volume %q", name)
 	f, err := os.OpenFile(s.path(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return Volume{}, fault.New(fault.Exists, "volume %q: exists already", name)
-	}
 	if err != nil {
 		return Volume{}, upload.DiskError(what, s.dir, err)
 	}
@@ -230,12 +227,7 @@ func (s *Store) Upload(name string, size uint64) (*Upload, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.coming[name] {
-		return nil, fault.New(fault.Exists, "volume %q: an upload of that name is under way", name)
-	}
-	if _, err := s.get(name); err == nil {
-		return nil, fault.New(fault.Exists, "volume %q: exists already", name)
-	} else if fault.KindOf(err) != fault.NotFound {
+	if err := s.free(name); err != nil {
 		return nil, err
 	}
 	u, err := upload.Begin(s.dir, fmt.Sprintf("volume %q", name), size)
@@ -301,6 +293,20 @@ func (s *Store) get(name string) (Volume, error) {
 	}
 	sort.Strings(v.UsedBy)
 	return v, nil
+}
+
+// free refuses a name that is taken, or will be.
+func (s *Store) free(name string) error {
+	_, err := s.get(name)
+	switch {
+	case err == nil:
+		return fault.New(fault.Exists, "volume %q: exists already", name)
+	case fault.KindOf(err) != fault.NotFound:
+		return err
+	case s.coming[name]:
+		return fault.New(fault.Exists, "volume %q: an upload of that name is under way", name)
+	}
+	return nil
 }
 
 func (s *Store) claim(guest string, u Use) {
