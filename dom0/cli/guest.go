@@ -182,7 +182,7 @@ func (a *app) guestInspectCommand() *cobra.Command {
 		Aliases: []string{"show"},
 		Short:   "Show everything about guests",
 		Example: "  gozen guest inspect web\n" +
-			"  gozen guest inspect web -o json | jq .spec > web.json   # then: gozen guest create web2 -f web.json",
+			"  gozen guest inspect web -o json | jq .spec > web.json",
 		Args: atLeastOne("NAME"), ValidArgsFunction: a.completeGuests,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := a.connect()

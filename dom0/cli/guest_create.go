@@ -73,7 +73,7 @@ func (a *app) guestCreateCommand() *cobra.Command {
 	fl.StringVar(&f.entropyRate, "entropy-rate", "1MiB/s", "random bytes a second the guest may take")
 	fl.DurationVar(&f.stopTimeout, "stop-timeout", 60*time.Second, "time it has to power off when asked to")
 	fl.BoolVar(&f.vsock, "vsock", false, "give it a vsock device")
-	fl.BoolVar(&f.earlySerial, "early-serial", false, "give it a serial port for early boot messages (earlyprintk=ttyS0); slow")
+	fl.BoolVar(&f.earlySerial, "early-serial", false, "give it a serial port for early boot messages (earlycon=uart8250,io,0x3f8); slow")
 	fl.StringArrayVar(&f.labels, "label", nil, "KEY=VALUE, for you and your programs; repeatable")
 	for name, complete := range map[string]cobra.CompletionFunc{
 		"kernel":  a.completeImagesOf(gozenv1.ImageKind_IMAGE_KIND_KERNEL),
