@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -146,7 +147,7 @@ func receive[T, M any, P interface {
 }](stream *connect.ClientStream[M], begin func(*gozenv1.UploadHeader) (incoming[T], error)) (T, error) {
 	var zero T
 	if !stream.Receive() {
-		return zero, cut(stream.Err())
+		return zero, cut("upload", stream.Err())
 	}
 	header := P(stream.Msg()).GetHeader()
 	if header == nil {
@@ -170,17 +171,17 @@ func receive[T, M any, P interface {
 			return zero, fault.New(fault.Invalid, "upload: a message after the header must be a chunk or the trailer")
 		}
 	}
-	return zero, cut(stream.Err())
+	return zero, cut(fmt.Sprintf("upload of %q", header.GetName()), stream.Err())
 }
 
 // cut explains a stream that ended before the trailer.
-func cut(err error) error {
+func cut(what string, err error) error {
 	var refused *connect.Error
 	if errors.As(err, &refused) {
 		return err // the message was too large, or no message at all
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return fault.New(fault.Aborted, "upload: the stream ended before its trailer: nothing was kept")
+		return fault.New(fault.Aborted, "%s: the stream ended before its trailer: nothing was kept; send it again", what)
 	}
-	return fault.New(fault.Aborted, "upload: the stream was cut: nothing was kept: %w", err)
+	return fault.New(fault.Aborted, "%s: the stream was cut: nothing was kept; send it again: %w", what, err)
 }

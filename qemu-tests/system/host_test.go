@@ -23,6 +23,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"gozen/boot/cmdline"
 	"gozen/boot/enrol"
 	"gozen/boot/qemu"
 	"gozen/dom0/cli/contexts"
@@ -138,7 +139,7 @@ func (h *host) bootAgain(t *testing.T) {
 		}
 		c.Kernel = filepath.Join(buildDir, "kernel/vmlinuz")
 		c.Initrd = filepath.Join(buildDir, "initramfs"+variant+".cpio.zst")
-		c.Cmdline = qemu.Console
+		c.Cmdline = cmdline.Nested
 		c.Seed = h.seed(t)
 	}
 	if h.options.dataDisk > 0 {
@@ -184,7 +185,7 @@ func (h *host) httpClient(t *testing.T, admin identity.Pair) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: time.Minute}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}, Timeout: time.Minute}
 }
 
 // wait4API waits until the API answers; it is gone for a while after a boot and
@@ -283,7 +284,7 @@ mcopy -i "$2@@$((offset * 512))" -D o "$3" ::/gozen/seed.json`
 // strangers are HTTP clients that the host must refuse.
 func (h *host) strangers(t *testing.T) map[string]*http.Client {
 	t.Helper()
-	none := &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, nil)}, Timeout: time.Minute}
+	none := &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, nil), ForceAttemptHTTP2: true}, Timeout: time.Minute}
 	ca, err := identity.NewCA("somebody else")
 	if err != nil {
 		t.Fatal(err)
@@ -298,10 +299,10 @@ func (h *host) strangers(t *testing.T) map[string]*http.Client {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[name] = &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, &cert)}, Timeout: time.Minute}
+		out[name] = &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, &cert), ForceAttemptHTTP2: true}, Timeout: time.Minute}
 	}
 	expired := h.issue(t, time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour))
-	out["expired"] = &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, &expired)}, Timeout: time.Minute}
+	out["expired"] = &http.Client{Transport: &http.Transport{TLSClientConfig: h.config(t, &expired), ForceAttemptHTTP2: true}, Timeout: time.Minute}
 	return out
 }
 

@@ -69,7 +69,7 @@ func testRefusals(t *testing.T, h *host) {
 		refused(t, err, connect.CodeNotFound, "junk")
 	})
 	t.Run("more memory than there is", func(t *testing.T) {
-		refused(t, create(func(s *gozenv1.GuestSpec) { s.MemoryBytes = 1 << 40 }), connect.CodeResourceExhausted, "refused", "memory", "free")
+		refused(t, create(func(s *gozenv1.GuestSpec) { s.MemoryBytes = 200 << 30 }), connect.CodeResourceExhausted, "refused", "memory", "free")
 	})
 	t.Run("more vCPUs than there are", func(t *testing.T) {
 		refused(t, create(func(s *gozenv1.GuestSpec) { s.Vcpus = 200 }), connect.CodeResourceExhausted, "refused", "200")
@@ -128,7 +128,7 @@ func testCutUpload(t *testing.T, h *host) {
 		t.Fatal(err)
 	}
 	_, err := s.CloseAndReceive()
-	refused(t, err, connect.CodeInvalidArgument, "cut")
+	refused(t, err, connect.CodeAborted, "cut")
 	gone("cut")
 
 	s = h.volumes.Upload(ctx(t))
