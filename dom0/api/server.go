@@ -154,6 +154,9 @@ func (s *Server) Serve(l net.Listener, refused func() netip.Addr) error {
 // Close ends the server and every call.
 func (s *Server) Close() error { return s.http.Close() }
 
+// Shutdown takes no new calls and waits for those under way, until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
 // selective does not accept connections to the address that guests have for
 // their gateway: the API is the admins'.
 type selective struct {

@@ -40,6 +40,8 @@ const (
 	logBytes = 1 << 20
 	// guestsGroup is the parent of the guests' control groups.
 	guestsGroup = "gozen.guests"
+	// answerTime is how long a daemon that ends finishes the calls under way.
+	answerTime = 2 * time.Second
 	// powerTimeout is what guests get when the host's own power button is pressed.
 	powerTimeout = 60 * time.Second
 )
@@ -170,6 +172,10 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 		select {
 		case <-ctx.Done():
 			d.log.Info("the daemon ends; guests go on")
+			// The answer to the call that led here is still on its way.
+			ending, cancel := context.WithTimeout(context.Background(), answerTime)
+			defer cancel()
+			_ = server.Shutdown(ending) // streams outlast it; Close ends them
 			return nil
 		case err := <-served:
 			return fmt.Errorf("API: %w", err)
