@@ -261,7 +261,7 @@ func (a *app) confirm(cmd *cobra.Command, yes bool, question string) error {
 	select {
 	case <-cmd.Context().Done():
 		fmt.Fprintln(a.Err)
-		return cmd.Context().Err()
+		return failure.New(failure.Interrupted, "not done")
 	case text := <-answer:
 		if text == "y" || text == "yes" {
 			return nil

@@ -270,6 +270,7 @@ func (u *upload) progress() *progress {
 		progressbar.OptionSetDescription(u.name),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionShowCount(),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetPredictTime(true),

@@ -12,14 +12,14 @@ import (
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 )
 
-// version is set at link time: -X gozen/dom0/cli.version=1.2.3.
-var version string
+// Version is set at link time: -X gozen/dom0/cli.Version=1.2.3.
+var Version string
 
 // clientVersion returns the version of this program: the one it was linked with,
 // else the one of the module, else "dev".
 func clientVersion() string {
-	if version != "" {
-		return version
+	if Version != "" {
+		return Version
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version

@@ -81,7 +81,7 @@ func Of(err error, host Host) *Failure {
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return &Failure{Message: err.Error(), Code: Interrupted, Err: err}
+		return &Failure{Message: "interrupted", Code: Interrupted, Err: err}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Failure{Message: err.Error(), Code: Timeout, Err: err}
 	}

@@ -30,7 +30,7 @@ func TestOf(t *testing.T) {
 		{"no context", contexts.ErrNone, Usage, "no context is in use", "gozen context use NAME"},
 		{"unknown context", fmt.Errorf("context %q %w", "x", contexts.ErrNotFound), NotFound, `context "x" not found`, "gozen context ls"},
 		{"taken context", fmt.Errorf("context %q %w", "x", contexts.ErrExists), Conflict, "exists already", "--replace"},
-		{"canceled", context.Canceled, Interrupted, "canceled", ""},
+		{"canceled", context.Canceled, Interrupted, "interrupted", ""},
 		{"late", context.DeadlineExceeded, Timeout, "deadline", ""},
 
 		{"not found", wire(connect.CodeNotFound, `guest "web": there is none`), NotFound, `guest "web": there is none`, ""},
