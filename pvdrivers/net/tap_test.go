@@ -299,7 +299,10 @@ func TestTapBothWays(t *testing.T) {
 				}
 				r.hostSends(plain[:], want)
 				h, got := rb.next(testType)
-				if !bytes.Equal(got, want) || h[headerNumBuffers] != 1 {
+				// vhost-net before Linux 6.14 leaves the number 0 for a driver that does not
+				// merge, and which therefore does not look.
+				merges := features&featureMrgRxbuf != 0
+				if !bytes.Equal(got, want) || h[headerNumBuffers] != 1 && (merges || !useVhost) {
 					t.Fatalf("features %#x, frame %d: guest received %d bytes, header % x", features, i, len(got), h)
 				}
 			}
