@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"net"
 
 	"gozen/hypervisor/kvm"
 	"gozen/hypervisor/virtiopci"
@@ -9,7 +10,10 @@ import (
 	"gozen/pvdrivers/block"
 	"gozen/pvdrivers/console"
 	"gozen/pvdrivers/entropy"
+	pvnet "gozen/pvdrivers/net"
+	"gozen/pvdrivers/vhost"
 	"gozen/pvdrivers/virtio"
+	"gozen/pvdrivers/vsock"
 )
 
 // First PCI slot of each kind of device.
@@ -23,28 +27,75 @@ const (
 
 // addDevices puts all virtio devices on the bus.
 func (m *Machine) addDevices() error {
-	cfg := m.cfg
+	for _, add := range []func() error{m.addConsole, m.addEntropy, m.addVsock, m.addDisks, m.addNics} {
+		if err := add(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) addConsole() error {
 	c, err := console.New(console.Config{Name: "virtio-console0", Output: &consoleSink{m: m}})
 	if err != nil {
 		return err
 	}
 	m.console = c
-	if err := m.addDevice(slotConsole, c); err != nil {
-		return err
-	}
-	e, err := entropy.New(entropy.Config{Name: "virtio-rng0", Source: cfg.Entropy.Source, BytesPerSecond: cfg.Entropy.BytesPerSecond})
+	return m.addDevice(slotConsole, c)
+}
+
+func (m *Machine) addEntropy() error {
+	e, err := entropy.New(entropy.Config{
+		Name: "virtio-rng0", Source: m.cfg.Entropy.Source, BytesPerSecond: m.cfg.Entropy.BytesPerSecond,
+	})
 	if err != nil {
 		return err
 	}
-	if err := m.addDevice(slotEntropy, e); err != nil {
+	return m.addDevice(slotEntropy, e)
+}
+
+func (m *Machine) addVsock() error {
+	v := m.cfg.Vsock
+	if v == nil {
+		return nil
+	}
+	d, err := vsock.New(vsock.Config{Name: "virtio-vsock0", Vhost: vhost.Open(v.Vhost), CID: v.CID})
+	if err != nil {
 		return err
 	}
-	for i, d := range cfg.Disks {
-		dev, err := block.New(block.Config{Name: fmt.Sprintf("virtio-blk%d", i), FD: d.File, ReadOnly: d.ReadOnly, Serial: d.Serial})
+	return m.addDevice(slotVsock, d)
+}
+
+func (m *Machine) addDisks() error {
+	for i, c := range m.cfg.Disks {
+		d, err := block.New(block.Config{
+			Name: fmt.Sprintf("virtio-blk%d", i), FD: c.File, ReadOnly: c.ReadOnly, Serial: c.Serial,
+		})
 		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.Name, err)
+			return fmt.Errorf("disk %s: %w", c.Name, err)
 		}
-		if err := m.addDevice(slotDisk+i, dev); err != nil {
+		if err := m.addDevice(slotDisk+i, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) addNics() error {
+	for i, n := range m.cfg.Nics {
+		mac, err := net.ParseMAC(n.MAC)
+		if err != nil {
+			return fmt.Errorf("network device %d: %w", i, err)
+		}
+		c := pvnet.Config{Name: fmt.Sprintf("virtio-net%d", i), Tap: n.Tap, MAC: mac, MTU: n.MTU}
+		if n.Vhost != 0 {
+			c.Vhost = vhost.Open(n.Vhost)
+		}
+		d, err := pvnet.New(c)
+		if err != nil {
+			return err
+		}
+		if err := m.addDevice(slotNic+i, d); err != nil {
 			return err
 		}
 	}
