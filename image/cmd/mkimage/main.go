@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gozen/hypervisor/kernel"
+	"gozen/image/efi"
 	"gozen/image/initramfs"
 )
 
@@ -17,12 +18,17 @@ func main() {
 	var o options
 	flag.StringVar(&o.kernel, "kernel", "build/kernel", "unpacked kernel package `directory` (make kernel)")
 	flag.StringVar(&o.out, "out", "build", "`directory` to write to")
+	flag.StringVar(&o.seed, "seed", "", "seed `file` to put on the disk image")
+	flag.StringVar(&o.stub, "stub", efi.StubFile, "EFI stub `file`")
 	flag.StringVar(&o.version, "version", "0.0.0-dev", "`version` that the host reports")
 	flag.BoolVar(&o.debug, "debug", false, "build the debug variant: a shell and tools, named *-debug")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "Usage: mkimage [flags] initramfs|demo ...\n\nBuilds the named parts:\n"+
+		fmt.Fprintf(flag.CommandLine.Output(), "Usage: mkimage [flags] PART...\n\nBuilds the named parts, in this order:\n"+
 			"  initramfs  initramfs.cpio.zst, the host's root file system\n"+
-			"  demo       demo-initrd.cpio, the demo guest's\n\nFlags:\n")
+			"  efi        gozen.efi, kernel, initramfs and command line in one EFI program\n"+
+			"  disk       gozen.img, a raw disk that boots it\n"+
+			"  demo       demo-initrd.cpio.zst, the demo guest's root file system\n"+
+			"  sizes      prints the sizes of what is there\n\nFlags:\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -38,6 +44,7 @@ func main() {
 
 type options struct {
 	kernel, out, version string
+	seed, stub           string
 	debug                bool
 	tree                 *kernel.Tree
 }
@@ -54,8 +61,14 @@ func (o *options) run(parts []string) error {
 		switch part {
 		case "initramfs":
 			err = o.initramfs()
+		case "efi":
+			err = o.efi()
+		case "disk":
+			err = o.disk()
 		case "demo":
 			err = o.demo()
+		case "sizes":
+			err = o.sizes()
 		default:
 			err = fmt.Errorf("unknown part %q; see mkimage -help", part)
 		}
@@ -67,19 +80,25 @@ func (o *options) run(parts []string) error {
 	return nil
 }
 
-func (o *options) initramfs() error {
-	name := "initramfs.cpio.zst"
+// name returns a file of the output directory; the debug variant's has "-debug"
+// before the suffix.
+func (o *options) name(stem, suffix string) string {
 	if o.debug {
-		name = "initramfs-debug.cpio.zst"
+		stem += "-debug"
 	}
+	return filepath.Join(o.out, stem+suffix)
+}
+
+func (o *options) initramfs() error {
 	spec, err := initramfs.Host(".", o.tree, o.version, o.debug)
 	if err != nil {
 		return err
 	}
-	return o.write(name, spec, true)
+	return o.write(o.name("initramfs", ".cpio.zst"), spec)
 }
 
-func (o *options) write(name string, spec initramfs.Spec, compress bool) error {
+// write builds an archive and says how large its parts are.
+func (o *options) write(file string, spec initramfs.Spec) error {
 	work, err := os.MkdirTemp(o.out, ".mkimage-*")
 	if err != nil {
 		return err
@@ -89,19 +108,11 @@ func (o *options) write(name string, spec initramfs.Spec, compress bool) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(o.out, name)
-	if err := initramfs.WriteFile(file, archive, compress); err != nil {
-		return err
-	}
-	info, err := os.Stat(file)
-	if err != nil {
+	if err := initramfs.WriteFile(file, archive, true); err != nil {
 		return err
 	}
 	for _, s := range sizes {
-		fmt.Printf("  %-22s %7.1f MiB\n", s.Part, mib(s.Bytes))
+		saySize(s.Part+", in it", s.Bytes)
 	}
-	fmt.Printf("  %-22s %7.1f MiB\n", file, mib(info.Size()))
-	return nil
+	return sayFile(file)
 }
-
-func mib(n int64) float64 { return float64(n) / (1 << 20) }
