@@ -84,8 +84,8 @@ func Open(cfg Config) (*Network, error) {
 		}
 	}
 	if !cfg.Isolated {
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-			return nil, fmt.Errorf("network %s: forwarding: %w", cfg.Bridge, err)
+		if err := sysctl("net/ipv4/ip_forward", "1"); err != nil {
+			return nil, fmt.Errorf("network %s: %w", cfg.Bridge, err)
 		}
 	}
 	return n, nil
@@ -229,9 +229,15 @@ func (n *Network) openBridge() (netlink.Link, error) {
 		return nil, fmt.Errorf("interface %s is there and is no bridge but a %s", n.cfg.Bridge, link.Type())
 	}
 	// No address of IPv6: the host offers nothing there.
-	conf := filepath.Join("/proc/sys/net/ipv6/conf", n.cfg.Bridge, "disable_ipv6")
-	if err := os.WriteFile(conf, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("turning off IPv6: %w", err)
+	if err := sysctl("net/ipv6/conf/"+n.cfg.Bridge+"/disable_ipv6", "1"); err != nil {
+		return nil, err
+	}
+	// Frames between guests are bridged and not routed: a kernel with br_netfilter
+	// would send them through the forward chain, whose policy is to drop.
+	for _, table := range []string{"iptables", "ip6tables", "arptables"} {
+		if err := sysctl("net/bridge/bridge-nf-call-"+table, "0"); err != nil {
+			return nil, err
+		}
 	}
 	if err := netif.SetAddress(link, n.Host()); err != nil {
 		return nil, err
@@ -270,12 +276,20 @@ func join(tap string, bridge netlink.Link) error {
 		}
 	}
 	// The host's own IPv6 stack has no business on a guest's cable.
-	conf := filepath.Join("/proc/sys/net/ipv6/conf", tap, "disable_ipv6")
-	if err := os.WriteFile(conf, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("turning off IPv6: %w", err)
+	if err := sysctl("net/ipv6/conf/"+tap+"/disable_ipv6", "1"); err != nil {
+		return err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("setting it up: %w", err)
+	}
+	return nil
+}
+
+// sysctl makes a setting of the kernel, if the kernel has it.
+func sysctl(name, value string) error {
+	err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("kernel setting %s: %w", name, err)
 	}
 	return nil
 }
