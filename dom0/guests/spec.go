@@ -122,9 +122,6 @@ func completeDevices(s *gozenv1.GuestSpec) error {
 		return fault.New(fault.Invalid, "%d disks and NICs: the platform has room for %d", n, maxDevices)
 	}
 	for i, d := range s.Disks {
-		if d == nil {
-			return fault.New(fault.Invalid, "disk %d: is empty", i)
-		}
 		if err := naming.CheckFile("volume", d.Volume); err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
@@ -136,9 +133,6 @@ func completeDevices(s *gozenv1.GuestSpec) error {
 		}
 	}
 	for i, n := range s.Nics {
-		if n == nil {
-			return fault.New(fault.Invalid, "NIC %d: is empty", i)
-		}
 		if n.Network == "" {
 			n.Network = DefaultNetwork
 		}
