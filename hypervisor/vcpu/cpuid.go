@@ -61,23 +61,32 @@ const (
 	ecxPerfLLC   = 1 << 28
 )
 
-// kvmFeatures are the paravirtual features of gozen-1: bits of leafKVMFeatures,
-// EAX. Left out: extended destination ids (APIC identifiers fit 8 bits), and
-// memory encryption's and migration's controls, which have no counterpart here.
-const kvmFeatures = 1<<0 | // kvmclock, old registers
-	1<<1 | // no delay after port accesses
-	1<<3 | // kvmclock
-	1<<4 | // asynchronous page faults
-	1<<5 | // steal time
-	1<<6 | // PV end of interrupt
-	1<<7 | // PV unhalt, for spinlocks
-	1<<9 | // PV TLB flush
-	1<<10 | // asynchronous page faults as exits
-	1<<11 | // PV send IPI
-	1<<12 | // halt poll control
-	1<<13 | // PV yield
-	1<<14 | // asynchronous page faults by interrupt
-	1<<24 // kvmclock is stable: no warps between processors
+// Bits of leafKVMFeatures, EAX.
+//
+//abi:check
+const (
+	kvmClock1        = 0  // KVM_FEATURE_CLOCKSOURCE: kvmclock by its old registers
+	kvmNoIODelay     = 1  // KVM_FEATURE_NOP_IO_DELAY
+	kvmClock         = 3  // KVM_FEATURE_CLOCKSOURCE2
+	kvmAsyncPF       = 4  // KVM_FEATURE_ASYNC_PF
+	kvmStealTime     = 5  // KVM_FEATURE_STEAL_TIME
+	kvmPVEOI         = 6  // KVM_FEATURE_PV_EOI
+	kvmPVUnhalt      = 7  // KVM_FEATURE_PV_UNHALT: spinlocks that sleep
+	kvmPVTLBFlush    = 9  // KVM_FEATURE_PV_TLB_FLUSH
+	kvmAsyncPFExit   = 10 // KVM_FEATURE_ASYNC_PF_VMEXIT
+	kvmPVSendIPI     = 11 // KVM_FEATURE_PV_SEND_IPI
+	kvmPollControl   = 12 // KVM_FEATURE_POLL_CONTROL
+	kvmPVSchedYield  = 13 // KVM_FEATURE_PV_SCHED_YIELD
+	kvmAsyncPFInt    = 14 // KVM_FEATURE_ASYNC_PF_INT
+	kvmClockIsStable = 24 // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT: no warps between processors
+)
+
+// kvmFeatures are the paravirtual features of gozen-1. Left out: extended
+// destination ids (APIC identifiers fit 8 bits), and memory encryption's and
+// migration's controls, which have no counterpart here.
+const kvmFeatures = 1<<kvmClock1 | 1<<kvmNoIODelay | 1<<kvmClock | 1<<kvmAsyncPF | 1<<kvmStealTime | 1<<kvmPVEOI |
+	1<<kvmPVUnhalt | 1<<kvmPVTLBFlush | 1<<kvmAsyncPFExit | 1<<kvmPVSendIPI | 1<<kvmPollControl |
+	1<<kvmPVSchedYield | 1<<kvmAsyncPFInt | 1<<kvmClockIsStable
 
 // hidden are leaves that gozen-1 does not have: monitor/mwait, performance
 // counters, SGX, processor trace, nested virtualization, memory encryption.
