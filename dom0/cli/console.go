@@ -123,6 +123,9 @@ func (a *app) attach(ctx context.Context, h *host, at attachment) error {
 		}
 		return quietInterrupt(ctx, err)
 	case err != nil:
+		if f := failure.Of(err, a.host); f.Code == failure.Conflict && f.Hint == "" {
+			return f.WithHint("Start it and attach: gozen guest start %s --attach\nWhat it printed last: gozen guest log %s", at.name, at.name)
+		}
 		return err
 	}
 	return a.ended(h, at.name)

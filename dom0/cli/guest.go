@@ -149,7 +149,8 @@ func diskText(d *gozenv1.Disk) string {
 	if d.GetReadOnly() {
 		text += ",ro"
 	}
-	if d.GetSerial() != "" {
+	// A serial number that the host made of the volume's name says nothing new.
+	if serial := d.GetSerial(); serial != "" && !strings.HasPrefix(d.GetVolume(), serial) {
 		text += ",serial=" + d.Serial
 	}
 	return text
@@ -271,7 +272,7 @@ func (a *app) printGuest(g *gozenv1.Guest) error {
 	}
 	s.add("Restart", "%s", restart)
 	if t := spec.GetStopTimeout(); t.AsDuration() != 0 {
-		s.add("Stop timeout", "%s", t.AsDuration())
+		s.add("Stop timeout", "%s", quantity.Age(t.AsDuration()))
 	}
 	if spec.GetEarlySerial() {
 		s.add("Early serial", "yes")

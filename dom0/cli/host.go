@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,19 +68,26 @@ func (a *app) printInfo(h *host, info *gozenv1.GetInfoResponse) error {
 		virt = "none: the processor, or its firmware settings, offer no virtualization; guests cannot start"
 	}
 	s.add("Virtualization", "%s", virt)
-	s.add("Memory", "%s, %s of it given to guests, %s free for new ones",
+	s.add("Memory", "%s: %s given to running guests, %s free for new ones",
 		quantity.Bytes(info.MemoryTotalBytes), quantity.Bytes(info.MemoryGuestsBytes), quantity.Bytes(info.MemoryFreeBytes))
 	if st := info.Storage; st != nil {
 		free := fmt.Sprintf("%s, %s free", quantity.Bytes(st.SizeBytes), quantity.Bytes(st.FreeBytes))
-		if st.Persistent {
+		switch {
+		case !st.Persistent:
+			s.add("Storage", "IN MEMORY: guests and volumes are lost at power-off; %s", free)
+		case st.Device == "":
+			s.add("Storage", "%s, %s", st.Filesystem, free)
+		default:
 			s.add("Storage", "%s on %s, %s", st.Filesystem, st.Device, free)
-		} else {
-			s.add("Storage", "IN MEMORY: guests and volumes are lost at power-off (%s)", free)
 		}
 	}
-	s.add("Guests", "%d, %d of them running", info.GuestsTotal, info.GuestsRunning)
+	s.add("Guests", "%d running, %d in all", info.GuestsRunning, info.GuestsTotal)
 	s.add("Platform", "%s", info.Platform)
-	s.addAll("Network", texts(info.Interfaces, func(nic *gozenv1.HostInterface) string {
+	// What is down and has no address is of interest to few.
+	nics := slices.DeleteFunc(slices.Clone(info.Interfaces), func(nic *gozenv1.HostInterface) bool {
+		return !nic.Up && len(nic.Addresses) == 0 && !nic.Management && !a.wide()
+	})
+	s.addAll("Network", texts(nics, func(nic *gozenv1.HostInterface) string {
 		text := strings.Join(append([]string{nic.Name}, nic.Addresses...), " ")
 		if a.wide() {
 			text += " " + nic.Mac

@@ -37,6 +37,8 @@ type app struct {
 func Main(args []string, streams Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
 	a := &app{Streams: streams}
 	root := a.root()
 	root.SetArgs(args)
@@ -112,6 +114,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "gozen",
 		Short:         "Manage Gozen hosts and their guests",
 		Long:          rootLong,
+		Version:       clientVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

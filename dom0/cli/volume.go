@@ -227,6 +227,9 @@ pipe (-) --size is needed, as the host wants to know the size first.`,
 			if err != nil {
 				return err
 			}
+			if !src.file && src.Size() < src.total {
+				a.note("%s ended after %s; the rest of the volume is zeros", src.label, quantity.Bytes(uint64(src.Size())))
+			}
 			if a.json() {
 				return a.printJSON(v)
 			}

@@ -199,6 +199,10 @@ func (r *Reader) take() (data []byte, offset int64) {
 // Done returns how much of the content, holes included, was gone through.
 func (r *Reader) Done() int64 { return r.at }
 
+// Size returns the size of the source in bytes, without the hole behind it. That of
+// a stream is known when Next has returned io.EOF.
+func (r *Reader) Size() int64 { return r.size }
+
 // Sum returns the SHA-256 of the content. It is that of the whole content once
 // Next has returned io.EOF.
 func (r *Reader) Sum() []byte { return r.digest.Sum(nil) }
