@@ -71,16 +71,18 @@ func (c *control) answer(conn *net.UnixConn) {
 }
 
 func (c *control) request(conn *net.UnixConn) error {
+	line, err := bufio.NewReader(io.LimitReader(conn, initctl.MaxLine)).ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("request: no line of at most %d bytes: %w", initctl.MaxLine, err)
+	}
+	// Asked after reading, so that a stranger is told and does not just find the
+	// connection broken.
 	uid, err := peerUID(conn)
 	if err != nil {
 		return err
 	}
 	if uid != c.uid {
 		return fmt.Errorf("user %d may not do this", uid)
-	}
-	line, err := bufio.NewReader(io.LimitReader(conn, initctl.MaxLine)).ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("request: no line of at most %d bytes: %w", initctl.MaxLine, err)
 	}
 	req, err := parseRequest(line)
 	if err != nil {
