@@ -7,6 +7,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -96,14 +97,18 @@ func runGuest(cfg *vmmapi.Config) vmmapi.Outcome {
 		_ = listener.Close()
 		return startFailed(err)
 	}
+	// The kernel file and all that was needed to load it is garbage now.
+	debug.FreeOSMemory()
+	if err := confine(); err != nil {
+		_ = listener.Close()
+		return startFailed(errors.Join(err, m.Close()))
+	}
 	server := control.NewServer(m, output, journal)
 	go func() { _ = server.Serve(listener) }()
 	go func() {
 		<-term
 		m.Stop()
 	}()
-	// The kernel file and all that was needed to load it is garbage now.
-	debug.FreeOSMemory()
 
 	outcome := m.Run()
 	journal.Add(vmmapi.Event{Kind: vmmapi.EventOutcome, Outcome: &outcome})
