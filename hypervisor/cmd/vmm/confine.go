@@ -40,7 +40,8 @@ func filter(pid int) seccomp.Filter {
 }
 
 // threadFlags are the flags of clone with which the Go runtime makes a thread.
-const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
+const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM |
+	unix.CLONE_THREAD | unix.CLONE_SETTLS
 
 // deviceRequests are the ioctl requests of devices.
 var deviceRequests = []uint32{

@@ -26,11 +26,13 @@ func TestMain(m *testing.M) {
 		confined(name)
 	}
 	code := m.Run()
-	if bin, err := confinedBinary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(bin))
+	if testDir != "" {
+		_ = os.RemoveAll(testDir)
 	}
 	os.Exit(code)
 }
+
+var testDir string
 
 // confinedBinary is this test program built as vmm is, without cgo, whose
 // threads are made in another way than those of the Go runtime.
@@ -39,6 +41,7 @@ var confinedBinary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	testDir = dir
 	bin := filepath.Join(dir, "vmm.test")
 	cmd := exec.Command("go", "test", "-c", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
