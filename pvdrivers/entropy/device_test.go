@@ -36,13 +36,16 @@ func (c *clock) After(d time.Duration) <-chan time.Time {
 	return c.ring
 }
 
-// pass lets the wait d end.
-func (c *clock) pass(d time.Duration) {
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
-	now := c.now
-	c.mu.Unlock()
-	c.ring <- now
+}
+
+// pass advances the clock and ends the device's wait.
+func (c *clock) pass(d time.Duration) {
+	c.advance(d)
+	c.ring <- c.Now()
 }
 
 func openSource(t *testing.T, path string) int {
