@@ -14,7 +14,7 @@ import (
 // wanted are the modules that tests may rely on.
 var wanted = []string{
 	"crc32c_generic", "kvm", "kvm-amd", "kvm-intel", "tun", "vhost-net", "vhost_vsock", "bridge", "nf_tables", "nft_masq",
-	"nft_chain_nat", "nft_ct", "nft_reject_inet", "nf_conntrack_bridge", "veth", "loop", "xfs", "ext4", "vfat", "nls_ascii", "nls_cp437", "dummy", "virtio_rng", "af_packet", "vsock_loopback",
+	"nft_chain_nat", "nft_ct", "nft_meta_bridge", "nft_reject_inet", "nf_conntrack_bridge", "veth", "loop", "xfs", "ext4", "vfat", "nls_ascii", "nls_cp437", "dummy", "virtio_rng", "af_packet", "vsock_loopback",
 }
 
 type kernel struct {
