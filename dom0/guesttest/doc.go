@@ -9,6 +9,7 @@
 //	poweroff       ends with that outcome, as do reset, panic, triple-fault
 //	device-error   reports a device in error
 //	die            ends without a word
+//	eat            takes memory until it is killed
 //	hang           takes no further input
 //
 // The words "no-start" and "deaf" in the kernel's command line make it fail to

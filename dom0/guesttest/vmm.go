@@ -15,7 +15,8 @@ import (
 	"gozen/hypervisor/vmmapi"
 )
 
-const vmmName = "guesttest-vmm"
+// vmmName is the argument 0 that package guests gives a vmm.
+const vmmName = "vmm"
 
 // Start starts this test binary as the program, without the jail's walls, which
 // need root.
@@ -33,8 +34,10 @@ func Start(p jail.Program) (*os.Process, error) {
 	return cmd.Process, nil
 }
 
-// Main plays the vmm if this process was started as one; otherwise it returns.
+// Main plays the vmm, or the jail's stage before it, if this process was started
+// as one; otherwise it returns.
 func Main() {
+	jail.Main()
 	if os.Args[0] != vmmName {
 		return
 	}
@@ -55,6 +58,7 @@ type vmm struct {
 	grown  *sync.Cond // output or events
 	events []vmmapi.Event
 	total  int
+	eaten  [][]byte
 }
 
 func run() error {
@@ -161,6 +165,8 @@ func (v *vmm) console(conn net.Conn, in *bufio.Reader) {
 			v.event(vmmapi.Event{Kind: vmmapi.EventDeviceError, Device: "virtio-net0", Message: "descriptor 9 out of range"})
 		case "die":
 			os.Exit(3)
+		case "eat":
+			v.eat()
 		case "hang":
 			select {}
 		case "poweroff":
@@ -168,6 +174,17 @@ func (v *vmm) console(conn net.Conn, in *bufio.Reader) {
 		case "reset", "panic", "triple-fault":
 			v.finish(word, "the guest did "+word)
 		}
+	}
+}
+
+// eat takes memory until the kernel takes the process.
+func (v *vmm) eat() {
+	for {
+		b := make([]byte, 1<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		v.eaten = append(v.eaten, b)
 	}
 }
 
