@@ -58,17 +58,13 @@ func (g *Guest) NewQueue(size uint16, features uint64) *Queue {
 	for i := range size {
 		q.free = append(q.free, size-1-i)
 	}
-	q.newWaiter()
-	return q
-}
-
-func (q *Queue) newWaiter() {
 	w, err := eventfd.NewWaiter(q.Setup.CallFD)
 	if err != nil {
-		q.g.t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	q.g.t.Cleanup(w.Close)
+	g.t.Cleanup(w.Close)
 	q.waiter = w
+	return q
 }
 
 // Restart empties the queue, as a driver does after a device reset. Chains that
@@ -84,9 +80,12 @@ func (q *Queue) Restart() {
 	}
 	q.avail, q.kicked, q.used = 0, 0, 0
 	q.Setup.NextAvail, q.Setup.NextUsed = 0, 0
-	q.waiter.Close()
-	q.Setup.KickFD, q.Setup.CallFD = q.g.eventFD(), q.g.eventFD()
-	q.newWaiter()
+	// Signals of before are no longer meant for anyone.
+	for _, fd := range []int{q.Setup.KickFD, q.Setup.CallFD} {
+		if _, err := eventfd.Drain(fd); err != nil {
+			q.g.t.Fatal(err)
+		}
+	}
 }
 
 func (q *Queue) descBytes() []byte  { return q.g.Bytes(q.Setup.Desc, int(q.Setup.Size)*16) }
