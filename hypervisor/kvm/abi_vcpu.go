@@ -288,3 +288,12 @@ type Translation struct {
 	Usermode        uint8
 	Pad             [5]uint8
 }
+
+//abi:check struct kvm_pre_fault_memory
+type preFaultMemory struct {
+	_       structs.HostLayout
+	Gpa     uint64
+	Size    uint64 // bytes
+	Flags   uint64
+	Padding [5]uint64
+}

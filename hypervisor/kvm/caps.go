@@ -39,6 +39,7 @@ const (
 	CapSRegs2                 Cap = 200 // KVM_CAP_SREGS2
 	CapBinaryStatsFD          Cap = 203 // KVM_CAP_BINARY_STATS_FD
 	CapXSave2                 Cap = 208 // KVM_CAP_XSAVE2
+	CapPreFaultMemory         Cap = 236 // KVM_CAP_PRE_FAULT_MEMORY
 	CapX86TripleFaultEvent    Cap = 218 // KVM_CAP_X86_TRIPLE_FAULT_EVENT
 )
 
@@ -73,6 +74,7 @@ var required = []struct {
 	{CapSplitIRQChip, "KVM_CAP_SPLIT_IRQCHIP"},
 	{CapX2APICAPI, "KVM_CAP_X2APIC_API"},
 	{CapImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"},
+	{CapEnforcePVFeature, "KVM_CAP_ENFORCE_PV_FEATURE_CPUID"},
 	{CapSRegs2, "KVM_CAP_SREGS2"},
 	{CapBinaryStatsFD, "KVM_CAP_BINARY_STATS_FD"},
 	{CapXSave2, "KVM_CAP_XSAVE2"},

@@ -163,3 +163,34 @@ func TestStats(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Memory that was mapped beforehand costs the guest no exit.
+func TestPreFault(t *testing.T) {
+	// Touches one byte a page from 0x2000 to 0xf000.
+	code := []byte{
+		0xbb, 0x00, 0x20, //       mov bx, 0x2000
+		0x88, 0x07, //             1: mov [bx], al
+		0x81, 0xc3, 0x00, 0x10, // add bx, 0x1000
+		0x81, 0xfb, 0x00, 0xf0, // cmp bx, 0xf000
+		0x75, 0xf4, //             jne 1b
+		0xf4, //                   hlt
+	}
+	exits := func(preFault bool) uint64 {
+		g := newGuest(t, false, code...)
+		// Without huge pages, so that a page is a page.
+		g.ok(unix.Madvise(g.memory, unix.MADV_NOHUGEPAGE))
+		if preFault {
+			g.ok(g.cpu.PreFault(0, memorySize))
+		}
+		s, err := g.cpu.Stats()
+		g.ok(err)
+		defer s.Close()
+		g.run(kvm.ExitHLT)
+		n, err := s.Value("exits")
+		g.ok(err)
+		return n
+	}
+	if with, without := exits(true), exits(false); with+10 > without {
+		t.Errorf("%d exits with memory mapped beforehand, %d without", with, without)
+	}
+}

@@ -20,6 +20,7 @@ type System struct {
 
 // Open takes over fd, an open /dev/kvm, and checks that KVM has what Gozen
 // needs: an error that wraps ErrUnsupported names everything that is missing.
+// With an error fd stays the caller's.
 func Open(fd int) (*System, error) {
 	s := &System{fd: fd}
 	v, err := s.call(ioctlGetAPIVersion, "KVM_GET_API_VERSION", 0)

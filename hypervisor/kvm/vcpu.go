@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,34 @@ func (c *VCPU) Close() error {
 	}
 	c.run = runMap{}
 	return err
+}
+
+// EnableCap turns an extension on for this vCPU.
+func (c *VCPU) EnableCap(ext Cap, args ...uint64) error {
+	e := enableCap{Cap: uint32(ext)}
+	copy(e.Args[:], args)
+	if _, err := ioctlPtr(c.fd, ioctlEnableCap, "KVM_ENABLE_CAP", &e); err != nil {
+		return fmt.Errorf("vcpu %d: %v: %w", c.id, ext, err)
+	}
+	return nil
+}
+
+// PreFault maps guest-physical memory into the guest's page tables before the
+// guest touches it, which saves it an exit a page (KVM_PRE_FAULT_MEMORY). It
+// makes the memory resident. Without CapPreFaultMemory it does nothing.
+func (c *VCPU) PreFault(gpa, size uint64) error {
+	r := preFaultMemory{Gpa: gpa, Size: size}
+	for r.Size > 0 { // the kernel moves gpa on by what it has done
+		_, err := ioctlPtr(c.fd, ioctlPreFaultMemory, "KVM_PRE_FAULT_MEMORY", &r)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
+			return nil
+		case err != nil:
+			return fmt.Errorf("vcpu %d: %#x+%#x: %w", c.id, r.Gpa, r.Size, err)
+		}
+	}
+	return nil
 }
 
 // Run enters the guest (KVM_RUN) and returns when it comes out: nil when

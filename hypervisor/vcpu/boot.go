@@ -82,7 +82,7 @@ const (
 // first one starts it.
 func (v *VCPU) Boot(cpuid []kvm.CPUIDEntry, entry *linuxboot.Entry) error {
 	return v.do(func(c *kvm.VCPU) error {
-		if err := c.SetCPUID(cpuid); err != nil {
+		if err := setCPUID(c, cpuid); err != nil {
 			return err
 		}
 		if err := setFirmwareMSRs(c); err != nil {
@@ -105,6 +105,15 @@ func (v *VCPU) Boot(cpuid []kvm.CPUIDEntry, entry *linuxboot.Entry) error {
 		}
 		return c.SetMPState(kvm.MPRunnable)
 	})
+}
+
+// setCPUID sets what the processor says it has, and makes KVM refuse the
+// paravirtual features that are not in it.
+func setCPUID(c *kvm.VCPU, entries []kvm.CPUIDEntry) error {
+	if err := c.EnableCap(kvm.CapEnforcePVFeature, 1); err != nil {
+		return err
+	}
+	return c.SetCPUID(entries)
 }
 
 // setFirmwareMSRs makes all memory write-back where nothing else is said, and

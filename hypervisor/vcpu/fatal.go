@@ -50,6 +50,17 @@ func (v *VCPU) fatal(kind FatalKind, what string) error {
 	return e
 }
 
+// fatalRun describes an error of KVM_RUN. With EFAULT, and also EHWPOISON, KVM
+// says which memory it could not give to the guest.
+func (v *VCPU) fatalRun(err error) error {
+	what := "KVM_RUN: " + err.Error()
+	if v.kvm.ExitReason() == kvm.ExitMemoryFault {
+		gpa, size := v.kvm.MemoryFault()
+		what += fmt.Sprintf(": no memory for the guest's address %#x+%#x", gpa, size)
+	}
+	return v.fatal(FatalRun, what)
+}
+
 func (v *VCPU) fatalEntry() error {
 	reason, cpu := v.kvm.FailEntry()
 	return v.fatal(FatalEntry, fmt.Sprintf("host processor %d refused to enter the guest, reason %#x", cpu, reason))

@@ -34,9 +34,8 @@ func (v *VCPU) run() error {
 			}
 		case unix.EAGAIN:
 			// A processor that waits to be started was woken.
-			v.errors.Add(1)
 		default:
-			return v.fatal(FatalRun, "KVM_RUN: "+err.Error())
+			return v.fatalRun(err)
 		}
 	}
 }

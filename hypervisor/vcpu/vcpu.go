@@ -53,11 +53,10 @@ var ErrRunning = errors.New("vCPU is running")
 // VCPU is a processor of a guest. Its methods may be used from any goroutine but
 // its own thread, where only RequestStop, Kick and the counters are allowed.
 type VCPU struct {
-	cfg    Config
-	kvm    *kvm.VCPU
-	stats  *kvm.Stats
-	exits  [kvm.ExitReasons + 1]atomic.Uint64 // the last: reasons that are not known
-	errors atomic.Uint64                      // KVM_RUN calls that found nothing to run (EAGAIN)
+	cfg   Config
+	kvm   *kvm.VCPU
+	stats *kvm.Stats
+	exits [kvm.ExitReasons + 1]atomic.Uint64 // the last: reasons that are not known
 
 	want atomic.Int32
 	// wake holds one token when the parked thread has to look at want again.
@@ -141,6 +140,10 @@ func (v *VCPU) live() error {
 	for {
 		if !v.park() {
 			return nil
+		}
+		// The guest's watchdogs shall not count the time it was away.
+		if err := v.kvm.ClockPaused(); err != nil {
+			return v.fatal(FatalRun, err.Error())
 		}
 		if err := v.run(); err != nil {
 			return err
