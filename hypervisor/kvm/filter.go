@@ -6,6 +6,8 @@ package kvm
 func GuestRequests() []uint32 {
 	return []uint32{
 		ioctlRun,
+		// Each time a vCPU is resumed.
+		ioctlKVMClockCtrl,
 		// Interrupts and doorbells follow what the guest's drivers set up.
 		ioctlSetGSIRouting, ioctlIRQFD, ioctlSignalMSI, ioctlIOEventFD,
 		// Registers of a vCPU that cannot go on, for the message.
