@@ -226,17 +226,26 @@ func (g guestService) Stats(ctx context.Context, req *connect.Request[gozenv1.Gu
 		return nil, err
 	}
 	resp := &gozenv1.GuestStatsResponse{
-		VmmExits:                 s.VMM.VMMExits,
-		Kvm:                      s.VMM.KVM,
+		VmmExits:                 counters(s.VMM.VMMExits),
+		Kvm:                      counters(s.VMM.KVM),
 		CpuTime:                  durationpb.New(s.CPUTime),
 		GuestMemoryResidentBytes: s.MemoryResident,
 		VmmPrivateBytes:          s.VMMPrivate,
 		ExitsAtConsoleOpen:       s.VMM.ExitsAtConsoleOpen,
 	}
 	for _, d := range s.VMM.Devices {
-		resp.Devices = append(resp.Devices, &gozenv1.DeviceStats{Name: d.Name, Counters: d.Counters})
+		resp.Devices = append(resp.Devices, &gozenv1.DeviceStats{Name: guests.Clip(d.Name), Counters: counters(d.Counters)})
 	}
 	return connect.NewResponse(resp), nil
+}
+
+// counters makes the names of counters, which a vmm chose, fit to be shown.
+func counters(m map[string]uint64) map[string]uint64 {
+	out := make(map[string]uint64, len(m))
+	for k, v := range m {
+		out[guests.Clip(k)] = v
+	}
+	return out
 }
 
 // missing explains the end of a stream where a message was due.

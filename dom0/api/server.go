@@ -132,6 +132,7 @@ func NewServer(h http.Handler, tlsConfig *tls.Config, log *slog.Logger) *Server 
 				MaxConcurrentStreams: 100,
 				SendPingTimeout:      pingAfter,
 				PingTimeout:          pingAfter,
+				WriteByteTimeout:     silence,
 				// A chunk of an upload fits without waiting for a window.
 				MaxReceiveBufferPerStream:     2 << 20,
 				MaxReceiveBufferPerConnection: 4 << 20,

@@ -57,6 +57,8 @@ type Options struct {
 	VMM string
 	// Output gets the log.
 	Output io.Writer
+	// Listening, if not nil, is called with the API's address once it is served.
+	Listening func(net.Addr)
 }
 
 // Order is what Run returns for: an end, or the host's going down.
@@ -130,6 +132,7 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 		RunDir:     d.runDir(),
 		VMM:        opt.VMM,
 		KVM:        "/dev/kvm",
+		Confine:    d.real(),
 		Start:      jail.Start,
 		Volumes:    vols,
 		Images:     imgs,
@@ -165,6 +168,9 @@ func Run(ctx context.Context, opt Options, orders <-chan Order) error {
 	if d.real() {
 		go d.showBanners(ctx)
 		d.bannerDue()
+	}
+	if opt.Listening != nil {
+		opt.Listening(listener.Addr())
 	}
 	go gm.Autostart(ctx)
 

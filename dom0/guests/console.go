@@ -18,6 +18,8 @@ import (
 const (
 	// readLimit is how much a viewer reads at once, in bytes.
 	readLimit = 64 << 10
+	// outputRest is the pause between two looks for output.
+	outputRest = time.Millisecond
 	// inputTimeout is how long a guest may leave input unread before the one who
 	// typed it hears of it.
 	inputTimeout = 10 * time.Second
@@ -119,9 +121,13 @@ func (c *console) attach(ctx context.Context, v *vm) error {
 	c.wake()
 	c.mu.Unlock()
 	go func() {
-		b := make([]byte, 4096)
+		b := make([]byte, readLimit)
 		for {
 			_, err := conn.Read(b)
+			// Rest a little: much output comes in large pieces then, and a vmm that
+			// pours it out cannot keep the daemon busy. Nothing is lost, it is all in
+			// the ring.
+			time.Sleep(outputRest)
 			c.mu.Lock()
 			c.wake()
 			if err != nil && c.conn == conn {

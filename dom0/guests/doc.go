@@ -13,11 +13,11 @@
 // A vmm is no part of the daemon: it goes on when the daemon ends. What the
 // daemon must know to find it again is in the guest's run directory, in memory:
 //
-//	control.sock   where the vmm listens
-//	console.ring   the last output of the guest's console
-//	outcome.json   the vmm's last word
-//	vmm.json       process, user, network interfaces
-//	vmm.log        what the vmm printed; empty if all is well
+//	control.sock       where the vmm listens
+//	vmm.json           process, user, network interfaces
+//	vmm/console.ring   the last output of the guest's console
+//	vmm/outcome.json   the vmm's last word
+//	vmm/vmm.log        what the vmm printed; empty if all is well
 //
 // A process is trusted to be the vmm only if it started at the very moment that
 // vmm.json says, since process numbers are used again.

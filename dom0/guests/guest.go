@@ -308,7 +308,7 @@ func (g *guest) onEvent(e vmmapi.Event) {
 		g.set(func(s *status) { s.state = running })
 		g.event("running", "", "its first vCPU runs")
 	case vmmapi.EventDeviceError:
-		text := clip(e.Device + ": " + e.Message)
+		text := Clip(e.Device + ": " + e.Message)
 		if len(g.status.deviceErrors) == maxDeviceErrors {
 			return
 		}

@@ -34,7 +34,7 @@ func jailed(t *testing.T) (*bench, string) {
 	}
 	b := newBench(t)
 	b.m.Close()
-	b.opt.Cgroups, b.opt.Start = tree, jail.Start
+	b.opt.Cgroups, b.opt.Start, b.opt.Confine = tree, jail.Start, true
 	b.open()
 	return b, filepath.Join(root, "gozen.jailed")
 }
@@ -92,6 +92,28 @@ func TestMemoryLimit(t *testing.T) {
 	g := b.wait("web", crashedS)
 	if g.Status.ReasonCode != codeVMMDied || !strings.Contains(g.Status.Reason, "memory limit") {
 		t.Errorf("status %v", g.Status)
+	}
+}
+
+func TestVMMCanFillOnlyItsOutbox(t *testing.T) {
+	b, _ := jailed(t)
+	g := b.create(&gozenv1.GuestSpec{Name: "web"})
+	b.start("web")
+	b.tell("web", "flood")
+	if s := b.wait("web", crashedS).Status; s.ReasonCode != codeVMMDied {
+		t.Errorf("status %v", s)
+	}
+	box := filepath.Join(b.opt.RunDir, g.Id, outbox)
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(box, &st); err != nil || st.Blocks*uint64(st.Bsize) > 4<<20 || st.Bfree != 0 {
+		t.Errorf("the outbox has %d blocks, %d free, %v", st.Blocks, st.Bfree, err)
+	}
+	b.start("web") // its files are made anew
+	if err := b.m.Delete(t.Context(), "web", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(box)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the run directory: %v", err)
 	}
 }
 

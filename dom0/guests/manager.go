@@ -53,6 +53,9 @@ type Options struct {
 	VMM      string // the vmm program
 	KVM      string // /dev/kvm
 
+	// Confine gives what a vmm can write a small file system of its own, which
+	// needs root.
+	Confine bool
 	// Start starts a vmm: jail.Start, or without root a process as it is.
 	Start func(jail.Program) (*os.Process, error)
 
@@ -305,7 +308,7 @@ func (g *guest) forget() error {
 	m.opt.Images.Release(g.name)
 	m.forgetAddresses(g)
 	g.console.close()
-	if err := os.RemoveAll(g.dir); err != nil {
+	if err := removeRunDir(g.dir); err != nil {
 		g.log.Warn("cannot remove the run directory of a deleted guest", "err", err)
 	}
 	g.mu.Lock()

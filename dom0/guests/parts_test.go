@@ -92,6 +92,9 @@ func TestHostileOutcomes(t *testing.T) {
 		{"panic: runtime error\ngoroutine 1", "internal-error", "the vmm crashed: panic: runtime error"},
 	} {
 		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, outbox), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, outcomeFile), []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -110,6 +113,9 @@ func FuzzOutcome(f *testing.F) {
 	f.Add([]byte(`{"code":"x","stats":{"kvm":{"exits":-1}}}`))
 	f.Add([]byte("panic: \xff\x1b["))
 	dir := f.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, outbox), 0o700); err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if err := os.WriteFile(filepath.Join(dir, outcomeFile), b, 0o600); err != nil {
 			t.Fatal(err)

@@ -175,7 +175,7 @@ func (m *Manager) sweep(known, live map[string]bool) {
 		if !e.IsDir() || known[e.Name()] {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(m.opt.RunDir, e.Name())); err != nil {
+		if err := removeRunDir(filepath.Join(m.opt.RunDir, e.Name())); err != nil {
 			m.opt.Log.Error("cannot remove a left-over run directory", "err", err)
 		}
 	}

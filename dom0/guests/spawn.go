@@ -68,8 +68,8 @@ func (m *Manager) spawn(ctx context.Context, g *guest, slot int, keepLog bool) (
 		}
 		s.undo.Run()
 	}()
-	if err := os.MkdirAll(g.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+	if err := m.openOutbox(g); err != nil {
+		return nil, err
 	}
 	s.cfg = vmmapi.Config{
 		Platform:    vmmapi.Platform,
@@ -353,7 +353,7 @@ func (s *spawner) lastWords() string {
 		return o.Message
 	}
 	if tail := logTail(s.g.dir); tail != "" {
-		return "it printed: " + clip(tail)
+		return "it printed: " + Clip(tail)
 	}
 	return "it left no word"
 }

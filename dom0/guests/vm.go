@@ -24,11 +24,15 @@ import (
 // Files of a guest's run directory.
 const (
 	controlFile = "control.sock"
-	ringFile    = "console.ring"
-	outcomeFile = "outcome.json"
 	vmmFile     = "vmm.json"
-	logFile     = "vmm.log"
+	ringFile    = outbox + "/console.ring"
+	outcomeFile = outbox + "/outcome.json"
+	logFile     = outbox + "/vmm.log"
 )
+
+// maxEvents bounds what a vmm can make the daemon listen to. An honest one has
+// few things to say.
+const maxEvents = 1000
 
 // requestTimeout bounds the answer of a vmm to a request.
 const requestTimeout = 10 * time.Second
@@ -148,7 +152,7 @@ func (v *vm) connect(ctx context.Context) error {
 	go func() {
 		defer close(v.events)
 		defer cancel()
-		for {
+		for range maxEvents {
 			e, err := stream.Next()
 			if err != nil {
 				if !errors.Is(err, io.EOF) && readCtx.Err() == nil {
@@ -232,12 +236,12 @@ func readOutcome(dir string) *vmmapi.Outcome {
 	if err != nil || o == nil {
 		return nil
 	}
-	o.Message = clip(o.Message)
+	o.Message = Clip(o.Message)
 	switch o.Code {
 	case vmmapi.CodePowerOff, vmmapi.CodeReset, vmmapi.CodePanic, vmmapi.CodeTripleFault,
 		vmmapi.CodeKilled, vmmapi.CodeStartFailed, vmmapi.CodeInternal:
 	default:
-		o.Message = fmt.Sprintf("the vmm left an unknown word, %q: %s", clip(o.Code), o.Message)
+		o.Message = fmt.Sprintf("the vmm left an unknown word, %q: %s", Clip(o.Code), o.Message)
 		o.Code = vmmapi.CodeInternal
 	}
 	return o
@@ -246,8 +250,8 @@ func readOutcome(dir string) *vmmapi.Outcome {
 // maxMessage bounds a text from a vmm in bytes before it goes to logs and clients.
 const maxMessage = 500
 
-// clip makes a text from an untrusted process fit to be shown.
-func clip(s string) string {
+// Clip makes a text from an untrusted process fit to be shown.
+func Clip(s string) string {
 	s = s[:min(len(s), maxMessage)]
 	clean := make([]rune, 0, len(s))
 	for _, r := range s {

@@ -9,6 +9,7 @@
 //	poweroff       ends with that outcome, as do reset, panic, triple-fault
 //	device-error   reports a device in error
 //	die            ends without a word
+//	flood          prints until it cannot, then ends without a word
 //	eat            takes memory until it is killed
 //	hang           takes no further input
 //

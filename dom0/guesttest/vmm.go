@@ -167,6 +167,11 @@ func (v *vmm) console(conn net.Conn, in *bufio.Reader) {
 			os.Exit(3)
 		case "eat":
 			v.eat()
+		case "flood":
+			for err := error(nil); err == nil; {
+				_, err = os.Stdout.Write(make([]byte, 64<<10))
+			}
+			os.Exit(3)
 		case "hang":
 			select {}
 		case "poweroff":
