@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,9 +13,6 @@ import (
 	"sort"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"gozen/dom0/cgroup"
 	"gozen/dom0/events"
@@ -28,7 +24,6 @@ import (
 	"gozen/dom0/state"
 	"gozen/dom0/volumes"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
-	"gozen/hypervisor/vmmapi"
 )
 
 // Clock is the time that stops, restarts and timestamps go by.
@@ -430,117 +425,8 @@ func (m *Manager) network() (*guestnet.Network, error) {
 	return n, nil
 }
 
-// Memory tells how many bytes are given to running guests, how many guests that
-// is, and how many bytes a new one may be given.
-func (m *Manager) Memory() (given uint64, guests int, free uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.memory()
-}
-
-func (m *Manager) memory() (given uint64, guests int, free uint64) {
-	taken := m.opt.Reserved()
-	for _, n := range m.promised {
-		given += n
-		taken += n + vmmPromise
-	}
-	// A new guest needs a vmm too.
-	if taken+vmmPromise < m.opt.HostMemory {
-		free = m.opt.HostMemory - taken - vmmPromise
-	}
-	return given, len(m.promised), free
-}
-
-// reserve promises the guest its memory and gives it a slot.
-func (m *Manager) reserve(g *guest) (slot int, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	given, n, free := m.memory()
-	if g.spec.MemoryBytes > free {
-		return 0, fault.New(fault.Exhausted, "guest %q: memory %s: host has %s free (%s total, %s given to %d guests)", g.name,
-			quantity.Bytes(g.spec.MemoryBytes), quantity.Bytes(free), quantity.Bytes(m.opt.HostMemory), quantity.Bytes(given), n)
-	}
-	if int(g.spec.Vcpus) > m.opt.HostCPUs {
-		return 0, fault.New(fault.Exhausted, "guest %q: %d vCPUs: the host has %d CPUs", g.name, g.spec.Vcpus, m.opt.HostCPUs)
-	}
-	for slot := range maxSlots {
-		if m.slots[slot] == nil {
-			m.slots[slot] = g
-			m.promised[g] = g.spec.MemoryBytes
-			return slot, nil
-		}
-	}
-	return 0, fault.New(fault.Exhausted, "guest %q: %d guests are running: no more can", g.name, maxSlots)
-}
-
-// free takes back what reserve gave.
-func (m *Manager) free(g *guest) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.promised, g)
-	for slot, owner := range m.slots {
-		if owner == g {
-			delete(m.slots, slot)
-		}
-	}
-}
-
 func (m *Manager) diskError(name string, err error) error {
 	return diskError(fmt.Sprintf("guest %q", name), m.opt.StateDir, err)
-}
-
-// describe returns the guest as the API shows it.
-func (m *Manager) describe(g *guest) *gozenv1.Guest {
-	g.mu.Lock()
-	s, v := g.status, g.vm
-	g.mu.Unlock()
-	st := &gozenv1.GuestStatus{
-		State:        s.state,
-		Reason:       s.reason,
-		ReasonCode:   s.code,
-		Restarts:     s.restarts,
-		DeviceErrors: s.deviceErrors,
-	}
-	if !s.startedAt.IsZero() {
-		st.StartedAt = timestamppb.New(s.startedAt)
-	}
-	if !s.endedAt.IsZero() {
-		st.EndedAt = timestamppb.New(s.endedAt)
-	}
-	if v != nil {
-		st.VmmPid = int32(v.PID)
-		st.VsockCid = v.CID
-	}
-	for i, n := range g.spec.Nics {
-		nic := &gozenv1.NicStatus{Network: n.Network, Mac: n.Mac}
-		if v != nil && i < len(v.Taps) {
-			nic.Vhost = v.Taps[i].Vhost
-			nic.Address = m.address(n.Mac)
-		}
-		st.Nics = append(st.Nics, nic)
-	}
-	return &gozenv1.Guest{
-		Id:        g.id,
-		CreatedAt: timestamppb.New(g.created),
-		Spec:      proto.CloneOf(g.spec),
-		Status:    st,
-	}
-}
-
-func (m *Manager) address(mac string) string {
-	hw, err := net.ParseMAC(mac)
-	if err != nil {
-		return ""
-	}
-	network, err := m.network()
-	if err != nil {
-		return ""
-	}
-	addr, ok := network.Address(hw)
-	if !ok {
-		return ""
-	}
-	return addr.String()
 }
 
 // Leased notes that a NIC was given its address.
@@ -572,36 +458,4 @@ func (m *Manager) forgetAddresses(g *guest) {
 			g.log.Warn("cannot give back the address of a deleted guest", "nic", i, "err", err)
 		}
 	}
-}
-
-// Stats returns the guest's counters: those of now, or of its end.
-func (m *Manager) Stats(ctx context.Context, name string) (*Stats, error) {
-	g, err := m.find(name)
-	if err != nil {
-		return nil, err
-	}
-	g.mu.Lock()
-	v := g.vm
-	g.mu.Unlock()
-	if v == nil {
-		if o := readOutcome(g.dir); o != nil && o.Stats != nil {
-			return &Stats{VMM: *o.Stats}, nil
-		}
-		return nil, fault.New(fault.Precondition, "guest %q: is not running, and left no counters", name)
-	}
-	resp, err := v.request(ctx, vmmapi.Request{Op: vmmapi.OpStats})
-	if err != nil {
-		return nil, fmt.Errorf("guest %q: %w", name, err)
-	}
-	if resp.Stats == nil {
-		return nil, errors.New("the vmm answers without counters")
-	}
-	out := &Stats{VMM: *resp.Stats}
-	out.measure(v)
-	if m.opt.Cgroups != nil {
-		if out.CPUTime, err = m.opt.Cgroups.Group(g.id).CPUTime(); err != nil {
-			return nil, fmt.Errorf("guest %q: %w", name, err)
-		}
-	}
-	return out, nil
 }

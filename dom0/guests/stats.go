@@ -2,6 +2,8 @@ package guests
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gozen/dom0/fault"
 	"gozen/dom0/upload"
 	"gozen/hypervisor/vmmapi"
 )
@@ -22,6 +25,38 @@ type Stats struct {
 	// VMMPrivate is the anonymous memory of the vmm process, in bytes: all that is
 	// its own, without guest memory and without the program's text.
 	VMMPrivate uint64
+}
+
+// Stats returns the guest's counters: those of now, or of its end.
+func (m *Manager) Stats(ctx context.Context, name string) (*Stats, error) {
+	g, err := m.find(name)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	v := g.vm
+	g.mu.Unlock()
+	if v == nil {
+		if o := readOutcome(g.dir); o != nil && o.Stats != nil {
+			return &Stats{VMM: *o.Stats}, nil
+		}
+		return nil, fault.New(fault.Precondition, "guest %q: is not running, and left no counters", name)
+	}
+	resp, err := v.request(ctx, vmmapi.Request{Op: vmmapi.OpStats})
+	if err != nil {
+		return nil, fmt.Errorf("guest %q: %w", name, err)
+	}
+	if resp.Stats == nil {
+		return nil, errors.New("the vmm answers without counters")
+	}
+	out := &Stats{VMM: *resp.Stats}
+	out.measure(v)
+	if m.opt.Cgroups != nil {
+		if out.CPUTime, err = m.opt.Cgroups.Group(g.id).CPUTime(); err != nil {
+			return nil, fmt.Errorf("guest %q: %w", name, err)
+		}
+	}
+	return out, nil
 }
 
 // measure fills in what the kernel knows of the process. What cannot be read,
