@@ -68,7 +68,12 @@ func newDevice(t testing.TB, c Config) *Device {
 
 func newRig(t *testing.T, c Config, without uint64) *rig {
 	t.Helper()
-	r := &rig{T: t, path: newFile(t, testSectors)}
+	return newRigOn(t, newFile(t, testSectors), c, without)
+}
+
+func newRigOn(t *testing.T, path string, c Config, without uint64) *rig {
+	t.Helper()
+	r := &rig{T: t, path: path}
 	flags := unix.O_RDWR
 	if c.ReadOnly {
 		flags = unix.O_RDONLY
@@ -459,6 +464,26 @@ func TestNoSpace(t *testing.T) {
 	}
 	if c := r.dev.Counters(); c["errors"] != 1 || c["written_bytes"] != 0 {
 		t.Errorf("counters %v", c)
+	}
+}
+
+// A flush that fails is told to the guest.
+func TestFlushError(t *testing.T) {
+	r := newRig(t, Config{}, 0)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	if err := unix.Dup3(pipe[0], r.dev.disk.fd, unix.O_CLOEXEC); err != nil { // has nothing to sync
+		t.Fatal(err)
+	}
+	if s := r.do(typeFlush, 0); s != statusIOErr {
+		t.Errorf("status %d", s)
+	}
+	if err := r.tr.Err(); err != nil {
+		t.Errorf("device in error: %v", err)
 	}
 }
 

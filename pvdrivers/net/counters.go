@@ -9,6 +9,7 @@ type counters struct {
 	txFrames, txBytes atomic.Uint64 // from the guest
 	rxStalls          atomic.Uint64 // times a frame waited for the guest's buffers
 	rxDroppedSize     atomic.Uint64 // frames too long for the guest
+	rxDroppedHeader   atomic.Uint64 // frames of a kind that the guest did not agree to
 	rxDroppedReset    atomic.Uint64 // frames held while the guest reset its device
 	txDroppedSize     atomic.Uint64 // frames of a size that is not allowed
 	txDroppedHeader   atomic.Uint64 // frames with a header that is not allowed
@@ -39,6 +40,7 @@ func (d *Device) Counters() map[string]uint64 {
 		"tx_bytes":          c.txBytes.Load(),
 		"rx_stalls":         c.rxStalls.Load(),
 		"rx_dropped_size":   c.rxDroppedSize.Load(),
+		"rx_dropped_header": c.rxDroppedHeader.Load(),
 		"rx_dropped_reset":  c.rxDroppedReset.Load(),
 		"tx_dropped_size":   c.txDroppedSize.Load(),
 		"tx_dropped_header": c.txDroppedHeader.Load(),

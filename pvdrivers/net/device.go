@@ -175,7 +175,8 @@ func (d *Device) Reset() {
 		return
 	}
 	ended, err := p.stop()
-	if err != nil {
+	// The next driver may take less. What the tap makes until then must suit it.
+	if err = errors.Join(err, setOffloads(d.tap, 0)); err != nil {
 		d.counters.stopErrors.Add(1)
 	}
 	kicks, calls := p.notifications()

@@ -70,11 +70,29 @@ func (l limits) checkTransmit(h *[headerBytes]byte, n int) error {
 }
 
 // prepareReceive brings the header of a frame from the tap to the form the guest
-// agreed to, for a frame in one buffer.
-func (l limits) prepareReceive(h []byte) {
+// agreed to, for a frame in one buffer. It returns false if the guest did not
+// agree to such a frame. The tap makes no others, but may still hold some that it
+// made for an earlier driver.
+func (l limits) prepareReceive(h []byte) bool {
+	var need uint64
+	switch h[headerGSOType] {
+	case gsoNone:
+	case gsoTCPv4:
+		need = featureGuestTSO4
+	case gsoTCPv6:
+		need = featureGuestTSO6
+	default:
+		return false
+	}
+	if h[headerFlags]&flagNeedsCsum != 0 {
+		need |= featureGuestCsum
+	}
+	if l.features&need != need {
+		return false
+	}
 	if l.features&featureGuestCsum == 0 {
-		// The kernel then left no checksum open, but may still say that it checked one.
-		h[headerFlags] = 0
+		h[headerFlags] = 0 // that the kernel checked a checksum is of no interest then
 	}
 	binary.LittleEndian.PutUint16(h[headerNumBuffers:], 1)
+	return true
 }

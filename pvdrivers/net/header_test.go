@@ -59,15 +59,33 @@ func TestCheckTransmit(t *testing.T) {
 }
 
 func TestPrepareReceive(t *testing.T) {
+	const all = featureGuestCsum | featureGuestTSO4 | featureGuestTSO6
 	for _, c := range []struct {
+		name     string
 		features uint64
-		want     byte
-	}{{0, 0}, {featureGuestCsum, flagDataValid}} {
-		h := header(flagDataValid, 0, 0, 0, 0, 0)
+		flags    byte
+		gsoType  byte
+		ok       bool
+		want     byte // flags
+	}{
+		{"plain", 0, 0, gsoNone, true, 0},
+		{"checked", 0, flagDataValid, gsoNone, true, 0},
+		{"checked, to one who asks", featureGuestCsum, flagDataValid, gsoNone, true, flagDataValid},
+		{"open checksum", 0, flagNeedsCsum, gsoNone, false, 0},
+		{"open checksum, to one who asks", featureGuestCsum, flagNeedsCsum, gsoNone, true, flagNeedsCsum},
+		{"large IPv4", all, flagNeedsCsum, gsoTCPv4, true, flagNeedsCsum},
+		{"large IPv6", all, flagNeedsCsum, gsoTCPv6, true, flagNeedsCsum},
+		{"large IPv4 to one for IPv6", all &^ featureGuestTSO4, flagNeedsCsum, gsoTCPv4, false, 0},
+		{"large IPv6 to one for IPv4", all &^ featureGuestTSO6, flagNeedsCsum, gsoTCPv6, false, 0},
+		{"large without checksums", all &^ featureGuestCsum, flagNeedsCsum, gsoTCPv4, false, 0},
+		{"unknown", ^uint64(0), flagNeedsCsum, 5, false, 0},
+		{"with ECN", ^uint64(0), flagNeedsCsum, 0x80 | gsoTCPv4, false, 0},
+	} {
+		h := header(c.flags, c.gsoType, 0, 0, 0, 0)
 		h[headerNumBuffers], h[headerNumBuffers+1] = 0xee, 0xee // the tap leaves it as it is
-		limits{features: c.features}.prepareReceive(h[:])
-		if h[headerFlags] != c.want || binary.LittleEndian.Uint16(h[headerNumBuffers:]) != 1 {
-			t.Errorf("features %#x: % x", c.features, h)
+		ok := limits{features: c.features}.prepareReceive(h[:])
+		if ok != c.ok || ok && (h[headerFlags] != c.want || binary.LittleEndian.Uint16(h[headerNumBuffers:]) != 1) {
+			t.Errorf("%s: %v, header % x", c.name, ok, h)
 		}
 	}
 }

@@ -151,7 +151,10 @@ func (r *receiver) run() error {
 			count.rxDroppedSize.Add(1)
 			continue
 		}
-		r.limits.prepareReceive(r.frame)
+		if !r.limits.prepareReceive(r.frame) {
+			count.rxDroppedHeader.Add(1)
+			continue
+		}
 		delivered, err := r.deliver(r.frame[:n])
 		if err != nil {
 			if errors.Is(err, eventfd.ErrClosed) {
@@ -258,6 +261,12 @@ func newTransmitter(p *userPath, q *virtqueue.Queue) (*transmitter, error) {
 }
 
 func (t *transmitter) run() error {
+	err := t.forward()
+	// Whatever ended it, the driver gets back what was taken from it.
+	return errors.Join(err, t.q.Publish())
+}
+
+func (t *transmitter) forward() error {
 	for pending := 0; !t.q.Stopped(); {
 		ok, err := t.q.Pop(t.chain)
 		if err != nil {
@@ -284,8 +293,7 @@ func (t *transmitter) run() error {
 			return err
 		}
 	}
-	// What was pushed and not published yet.
-	return t.q.Publish()
+	return nil
 }
 
 // send checks and sends the frame of t.chain. A frame that is dropped is no

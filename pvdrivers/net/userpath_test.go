@@ -334,6 +334,11 @@ func TestResetWhileWaiting(t *testing.T) {
 	if avail != used {
 		t.Errorf("transmit position %d, %d", avail, used)
 	}
+	for i := range used {
+		if _, ok := r.tx.TryUsed(); !ok {
+			t.Fatalf("%d frames taken, %d given back", used, i)
+		}
+	}
 	// Where the ring was left, another activation goes on.
 	r.tx.Setup.NextAvail, r.tx.Setup.NextUsed = avail, used
 	sent := make(chan int)
@@ -346,7 +351,7 @@ func TestResetWhileWaiting(t *testing.T) {
 		sent <- n
 	}()
 	r.activate(featureMrgRxbuf)
-	for range queueSize {
+	for range queueSize - used {
 		r.tx.WaitUsed()
 	}
 	if n := <-sent; n != queueSize {
