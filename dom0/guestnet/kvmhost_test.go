@@ -120,7 +120,7 @@ func (g *guest) receive(etherType uint16, fits func([]byte) bool, again func()) 
 	for {
 		limit := end
 		if again != nil {
-			limit = time.Now().Add(time.Second)
+			limit = time.Now().Add(min(time.Second, time.Until(end)))
 		}
 		if err := g.tap.SetReadDeadline(limit); err != nil {
 			g.t.Fatal(err)
