@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"gozen/pvdrivers/eventfd"
 	"gozen/pvdrivers/virtio"
@@ -114,6 +115,46 @@ func TestKickSuppression(t *testing.T) {
 			t.Error("event index: a device that was kicked is kicked again")
 		}
 		await()
+	}
+}
+
+// A chain that comes between the device's last look and its wish to be told is
+// not kicked, so the device must look once more.
+func TestChainAddedBeforeAwait(t *testing.T) {
+	for _, features := range []uint64{0, virtio.FeatureEventIdx} {
+		g, drv, dev := newPair(t, 8, features)
+		b := vqtest.Buffer{Addr: g.Alloc(4), Len: 4}
+		c := dev.NewChain()
+		drv.Add(b)
+		drv.Kick()
+		if err := dev.Await(); err != nil { // the device is at work
+			t.Fatal(err)
+		}
+		if ok, err := dev.Pop(c); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		drained(t, drv)
+		if ok, err := dev.Pop(c); ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		drv.Add(b)
+		if drv.Kick() {
+			t.Fatalf("features %#x: kicked at work", features)
+		}
+		hang := time.AfterFunc(30*time.Second, dev.Stop)
+		if err := dev.Await(); err != nil {
+			t.Errorf("features %#x: the device sleeps over a chain: %v", features, err)
+		}
+		hang.Stop()
+		mustPop(t, dev, c)
+	}
+}
+
+// drained empties the kick eventfd, whether the device took the kick or not.
+func drained(t *testing.T, drv *vqtest.Queue) {
+	t.Helper()
+	if _, err := eventfd.Drain(drv.Setup.KickFD); err != nil {
+		t.Fatal(err)
 	}
 }
 
