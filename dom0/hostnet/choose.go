@@ -26,6 +26,9 @@ func (u *Uplink) choose(ctx context.Context) (netlink.Link, error) {
 	}
 	defer stop()
 	var settled <-chan time.Time
+	// An interface that was just set up has no carrier for a moment: that is not
+	// worth a word.
+	grace, late := time.After(settle), false
 	for {
 		links, err := netif.Retry(netlink.LinkList)
 		if err != nil {
@@ -35,7 +38,9 @@ func (u *Uplink) choose(ctx context.Context) (netlink.Link, error) {
 		switch {
 		case best == nil:
 			settled = nil
-			u.problem(u.wanting(links))
+			if late {
+				u.problem(u.wanting(links))
+			}
 		case u.cfg.Network.Interface != "":
 			return best, nil
 		case settled == nil:
@@ -46,6 +51,8 @@ func (u *Uplink) choose(ctx context.Context) (netlink.Link, error) {
 			return nil, ctx.Err()
 		case <-settled:
 			return best, nil
+		case <-grace:
+			late = true
 		case _, ok := <-updates:
 			if !ok {
 				return nil, errors.New("the kernel's messages about interfaces ended")
