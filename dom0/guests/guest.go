@@ -301,12 +301,11 @@ func (g *guest) onEvent(e vmmapi.Event) {
 	switch e.Kind {
 	case vmmapi.EventRunning:
 		g.startBy = nil
-		g.begin(nil)
-		if g.status.state != starting {
-			return // found again, or being stopped
+		if g.status.state == starting { // not found again, nor being stopped
+			g.set(func(s *status) { s.state = running })
+			g.event("running", "", "its first vCPU runs")
 		}
-		g.set(func(s *status) { s.state = running })
-		g.event("running", "", "its first vCPU runs")
+		g.begin(nil)
 	case vmmapi.EventDeviceError:
 		text := Clip(e.Device + ": " + e.Message)
 		if len(g.status.deviceErrors) == maxDeviceErrors {
