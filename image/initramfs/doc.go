@@ -9,8 +9,6 @@
 //	/bin/gozen-init, gozend, vmm
 //	/lib/modules/RELEASE/…      modules, uncompressed, and their indexes
 //	/etc/gozen/modules.load     modules to load at boot, in order, one a line
-//	/etc/gozen/modules.device   modules to load for hardware that is there
-//	/etc/gozen/version          Gozen's version
 //	/sbin/mkfs.xfs              Debian's, with its libraries
 //
 // The archive is the same for the same input: sorted, without times, owners and

@@ -26,7 +26,7 @@ func Host(moduleRoot string, tree *kernel.Tree, version string, debug bool) (Spe
 		Files:      []string{mkfs + ":sbin/mkfs.xfs"},
 		Kernel:     tree,
 		Modules:    kernel.List(),
-		Records:    []cpio.Record{cpio.StaticFile("etc/gozen/version", version+"\n", 0o644)},
+		Variables:  "-X gozen/dom0/daemon.Version=" + version,
 	}
 	if debug {
 		s.Busybox = debugCommands

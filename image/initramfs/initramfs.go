@@ -25,6 +25,7 @@ type Spec struct {
 	ModuleRoot string       // directory of Gozen's go.mod
 	Programs   []string     // Go packages, each built to /bin/NAME
 	Init       string       // name of the program that is /init
+	Variables  string       // linker arguments that set variables: "-X package.name=value"
 	Busybox    []string     // Go packages built into one program at /bbin/bb, each with a link
 	Shell      string       // name of the command behind /bin/sh; "" for none
 	Files      []string     // "HOST:GUEST"; a program brings its shared libraries
@@ -78,10 +79,10 @@ func Build(spec Spec, work string) (*cpio.Archive, []Size, error) {
 	for _, p := range spec.Programs {
 		// One builder a program: mkuimage would otherwise run the compilers at once,
 		// each compiling the same dependencies.
-		mods = append(mods, uimage.WithCommands(buildOpts(), builder.Binary, p))
+		mods = append(mods, uimage.WithCommands(buildOpts(spec.Variables), builder.Binary, p))
 	}
 	if len(spec.Busybox) > 0 {
-		mods = append(mods, uimage.WithCommands(buildOpts(), builder.Busybox, spec.Busybox...))
+		mods = append(mods, uimage.WithCommands(buildOpts(""), builder.Busybox, spec.Busybox...))
 	}
 	if spec.Init != "" {
 		mods = append(mods, uimage.WithInit(spec.Init))
@@ -96,9 +97,11 @@ func Build(spec Spec, work string) (*cpio.Archive, []Size, error) {
 }
 
 // buildOpts lets the compiler inline and use its cache, both of which mkuimage
-// switches off: the programs are built often and run long.
-func buildOpts() *golang.BuildOpts {
-	return &golang.BuildOpts{EnableInlining: true, ExtraArgs: []string{"-a=false", "-buildvcs=false"}}
+// switches off: the programs are built often and run long. Symbols and the build
+// identifier, which would differ from build to build, are left out.
+func buildOpts(variables string) *golang.BuildOpts {
+	return &golang.BuildOpts{EnableInlining: true, ExtraArgs: []string{
+		"-a=false", "-buildvcs=false", "-ldflags=-s -w -buildid= " + variables}}
 }
 
 // goRoot asks the go command where it lives: with a toolchain that go.mod
@@ -148,20 +151,17 @@ func skeleton() []cpio.Record {
 }
 
 // moduleRecords returns the modules of the list with all they depend on, their
-// indexes, and the lists of what to load when.
+// indexes, and the list of those to load at boot.
 func moduleRecords(tree *kernel.Tree, list []kernel.Module) ([]cpio.Record, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	var names []string
-	var boot, device strings.Builder
+	var boot strings.Builder
 	for _, m := range list {
 		names = append(names, m.Name)
-		switch m.When {
-		case kernel.Boot:
+		if m.When == kernel.Boot {
 			fmt.Fprintln(&boot, m.Name)
-		case kernel.Device:
-			fmt.Fprintln(&device, m.Name)
 		}
 	}
 	files, err := tree.Closure(names)
@@ -189,7 +189,6 @@ func moduleRecords(tree *kernel.Tree, list []kernel.Module) ([]cpio.Record, erro
 		cpio.StaticFile(dir+"/modules.softdep", index.Softdep, 0o644),
 		cpio.StaticFile(dir+"/modules.builtin", index.Builtin, 0o644),
 		cpio.StaticFile("etc/gozen/modules.load", boot.String(), 0o644),
-		cpio.StaticFile("etc/gozen/modules.device", device.String(), 0o644),
 	), nil
 }
 
