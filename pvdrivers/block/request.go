@@ -21,7 +21,6 @@ type request struct {
 	// Scratch space, here so that it is no allocation of each request.
 	header [headerBytes]byte
 	ranges [maxRanges * segmentBytes]byte
-	status [1]byte
 }
 
 func newRequest(s *session, r *ring) *request {

@@ -101,8 +101,10 @@ func TestKickSuppression(t *testing.T) {
 		t.Error("flags: a device that has not begun is not kicked")
 	}
 	await()
-	if add() || add() {
-		t.Error("flags: a device at work is kicked")
+	for range 2 {
+		if add() {
+			t.Error("flags: a device at work is kicked")
+		}
 	}
 
 	// With EVENT_IDX a device asks for one kick: for the chain after those it saw.
@@ -111,8 +113,10 @@ func TestKickSuppression(t *testing.T) {
 		if !add() {
 			t.Error("event index: a device that asked is not kicked")
 		}
-		if add() || add() {
-			t.Error("event index: a device that was kicked is kicked again")
+		for range 2 {
+			if add() {
+				t.Error("event index: a device that was kicked is kicked again")
+			}
 		}
 		await()
 	}
