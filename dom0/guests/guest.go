@@ -209,13 +209,6 @@ func (g *guest) launch(keepLog bool, restarts uint32) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	v, err := g.m.spawn(ctx, g, slot, keepLog)
-	if err == nil {
-		if err = g.console.attach(ctx, v); err != nil {
-			v.kill()
-			<-v.ended
-			g.cleanUp(v)
-		}
-	}
 	if err != nil {
 		g.m.free(g)
 		g.set(func(s *status) { *s = before })

@@ -126,8 +126,9 @@ func TestFailedStarts(t *testing.T) {
 	b := newBench(t)
 	b.create(&gozenv1.GuestSpec{Name: "web", Cmdline: "no-start"})
 	_, err := b.m.Start(t.Context(), "web")
-	if err == nil || !strings.Contains(err.Error(), "told not to start") {
-		t.Errorf("error %v", err)
+	wantKind(t, err, fault.Aborted, "told not to start")
+	if g := b.wait("web", crashedS); g.Status.ReasonCode != "start-failed" || g.Status.Reason != "told not to start" {
+		t.Errorf("status %v", g.Status)
 	}
 	b.m.opt.KVM = filepath.Join(b.dir, "no-kvm")
 	_, err = b.m.Start(t.Context(), "web")

@@ -59,7 +59,8 @@ type spawner struct {
 }
 
 // spawn starts a vmm for the guest. With keepLog the console's log goes on from
-// what is there. On failure nothing is left of the attempt.
+// what is there. On failure nothing is left of the attempt. A vmm that ended
+// again at once, for its kernel is damaged for example, is no failure of spawn.
 func (m *Manager) spawn(ctx context.Context, g *guest, slot int, keepLog bool) (_ *vm, err error) {
 	s := &spawner{m: m, g: g, rec: vmmRecord{Slot: slot, StartedAt: m.opt.Clock.Now()}}
 	defer func() {
@@ -106,12 +107,16 @@ func (m *Manager) spawn(ctx context.Context, g *guest, slot int, keepLog bool) (
 		return nil, err
 	}
 	s.undo.Add(func() { _ = os.Remove(filepath.Join(g.dir, vmmFile)) })
-	if err := v.connect(ctx); err != nil {
-		v.kill() // if it is not ending by itself; its outcome is worth the wait
-		<-v.ended
-		return nil, fmt.Errorf("the vmm does not answer: %w (%s)", err, s.lastWords())
-	}
 	s.undo.Release()
+	err = v.connect(ctx)
+	if err == nil {
+		err = g.console.attach(ctx, v)
+	}
+	if err != nil {
+		// How it ended is for the guest's loop to find out.
+		g.log.Error("the vmm does not answer", "err", err)
+		v.endOrKill()
+	}
 	return v, nil
 }
 

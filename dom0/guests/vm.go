@@ -30,6 +30,9 @@ const (
 	logFile     = outbox + "/vmm.log"
 )
 
+// lastWordTimeout is how long a vmm that does not answer may take to end.
+const lastWordTimeout = 3 * time.Second
+
 // maxEvents bounds what a vmm can make the daemon listen to. An honest one has
 // few things to say.
 const maxEvents = 1000
@@ -64,10 +67,10 @@ type vm struct {
 	pidfd *os.File
 	child *os.Process // nil when found again
 
-	ended  chan struct{}      // closed when the process is gone
-	exit   string             // how a child ended, for messages; set before ended is closed
-	events chan vmmapi.Event  // closed after the last event
-	cancel context.CancelFunc // ends the reading of events; nil before connect
+	ended  chan struct{}       // closed when the process is gone
+	exit   string              // how a child ended, for messages; set before ended is closed
+	events <-chan vmmapi.Event // closed after the last event; nil before connect, and when all are read
+	cancel context.CancelFunc  // ends the reading of events; nil before connect
 }
 
 // watch begins to watch the process rec.PID, the vmm in dir. child is the
@@ -84,7 +87,6 @@ func watch(dir string, rec vmmRecord, child *os.Process, log *slog.Logger) (*vm,
 		pidfd:     os.NewFile(uintptr(fd), "pidfd"),
 		child:     child,
 		ended:     make(chan struct{}),
-		events:    make(chan vmmapi.Event, 16),
 	}
 	// The number may be another process's by now. Asked for only after the pidfd
 	// was opened, the answer is about the process behind it or says that it ended.
@@ -147,10 +149,11 @@ func (v *vm) connect(ctx context.Context) error {
 		return err
 	}
 	readCtx, cancel := context.WithCancel(context.Background())
-	v.cancel = cancel
+	said := make(chan vmmapi.Event, 16)
+	v.events, v.cancel = said, cancel
 	context.AfterFunc(readCtx, func() { _ = stream.Close() })
 	go func() {
-		defer close(v.events)
+		defer close(said)
 		defer cancel()
 		for range maxEvents {
 			e, err := stream.Next()
@@ -161,7 +164,7 @@ func (v *vm) connect(ctx context.Context) error {
 				return
 			}
 			select {
-			case v.events <- e:
+			case said <- e:
 			case <-readCtx.Done():
 				return
 			}
@@ -181,6 +184,16 @@ func (v *vm) kill() {
 			v.log.Error("cannot kill the vmm", "pid", v.PID, "err", err)
 		}
 	})
+}
+
+// endOrKill waits for the end of a vmm that does not answer. Most likely it is
+// ending already, and its last word tells more than that it was killed.
+func (v *vm) endOrKill() {
+	select {
+	case <-v.ended:
+	case <-time.After(lastWordTimeout):
+		v.kill()
+	}
 }
 
 // close lets go of the process, whether it ended or not.
