@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -48,7 +49,8 @@ func TestScripts(t *testing.T) {
 			"exits":       exits,
 			"makebzimage": makeBzImage,
 			"makedisk":    makeDisk,
-			"replace":     replace,
+			"feed":        feed,
+			"appears":     appears,
 		},
 	})
 }
@@ -144,17 +146,36 @@ func makeDisk(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// replace is "replace FILE OLD NEW".
-func replace(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: replace FILE OLD NEW")
+// feed is "feed FIFO BYTES": it writes that many bytes into the pipe and leaves it
+// open until the script ends.
+func feed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: feed FIFO BYTES")
 	}
-	path := ts.MkAbs(args[0])
-	text := ts.ReadFile(args[0])
-	if !strings.Contains(text, args[1]) {
-		ts.Fatalf("%s holds no %q", args[0], args[1])
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	// Read and write, because a pipe without a reader cannot be opened for writing.
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	ts.Defer(func() { f.Close() })
+	_, err = f.Write(bytes.Repeat([]byte("x"), n))
+	ts.Check(err)
+}
+
+// appears is "appears PATTERN": it waits until a file matches, with ! until none
+// does.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: appears PATTERN")
 	}
-	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
+	for {
+		found, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if (len(found) > 0) != neg {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // makeBzImage is "makebzimage FILE": the smallest kernel that a host takes, by

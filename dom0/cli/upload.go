@@ -95,13 +95,67 @@ func (a *app) openSource(cmd *cobra.Command, path string, want uint64, unit int6
 		s.Reader = sparse.NewFile(f, s.size, s.total)
 		return s, nil
 	}
-	in := bufio.NewReaderSize(f, headSize)
+	in := bufio.NewReaderSize(newPatient(cmd.Context(), f), headSize)
 	if s.head, err = in.Peek(headSize); err != nil && err != io.EOF {
+		if ctxErr := cmd.Context().Err(); ctxErr != nil {
+			return nil, ctxErr
+		}
 		return nil, fmt.Errorf("%s: %w", s.label, err)
 	}
 	s.head = bytes.Clone(s.head)
 	s.Reader = sparse.NewStream(in, s.total)
 	return s, nil
+}
+
+// patient reads a pipe that may have nothing to say for long, and can be
+// interrupted while it waits.
+type patient struct {
+	ctx    context.Context
+	pieces chan piece
+	rest   []byte
+	err    error
+}
+
+type piece struct {
+	data []byte
+	err  error
+}
+
+func newPatient(ctx context.Context, r io.Reader) *patient {
+	p := &patient{ctx: ctx, pieces: make(chan piece)}
+	go func() {
+		// A read that never returns ends with the process.
+		for {
+			buf := make([]byte, 64<<10)
+			n, err := r.Read(buf)
+			select {
+			case p.pieces <- piece{buf[:n], err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	for len(p.rest) == 0 {
+		if p.err != nil {
+			return 0, p.err
+		}
+		select {
+		case next := <-p.pieces:
+			p.rest, p.err = next.data, next.err
+		case <-p.ctx.Done():
+			return 0, p.ctx.Err()
+		}
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
 }
 
 // packed are forms of disk images that a volume cannot be made of as they are.
@@ -187,6 +241,7 @@ type part[Req any] func(*gozenv1.UploadHeader, *gozenv1.UploadChunk, *gozenv1.Up
 // send streams the source. However it fails, the host keeps nothing, and the
 // error says so.
 func send[Req, Resp any](ctx context.Context, u *upload, open func(context.Context) *connect.ClientStreamForClient[Req, Resp], pack part[Req]) (*Resp, error) {
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	u.began = now()
@@ -200,12 +255,12 @@ func send[Req, Resp any](ctx context.Context, u *upload, open func(context.Conte
 		// The stream must not end in order: that could pass for a whole upload.
 		cancel()
 		_, _ = stream.CloseAndReceive()
-		return nil, u.failed(err)
+		return nil, u.failed(outer, err)
 	}
 	// io.EOF from Send means that the host has answered already: with why not.
 	resp, err := stream.CloseAndReceive()
 	if err != nil {
-		return nil, u.failed(err)
+		return nil, u.failed(outer, err)
 	}
 	bar.end()
 	return resp.Msg, nil
@@ -241,12 +296,15 @@ func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
 // failed explains why an upload did not happen.
-func (u *upload) failed(err error) error {
+func (u *upload) failed(ctx context.Context, err error) error {
 	f := failure.Of(err, u.host)
+	if ctx.Err() != nil {
+		f = failure.New(failure.Interrupted, "interrupted")
+	}
 	lost := f.Lost
 	var local *sourceError
 	switch {
-	case errors.As(err, &local):
+	case ctx.Err() == nil && errors.As(err, &local):
 		return failure.New(failure.General, "%s %q was not uploaded: %v", u.kind, u.name, err).
 			WithHint("The host kept nothing of it.")
 	case f.Code == failure.Interrupted, f.Code == failure.Unreachable && u.sent > 0, f.Code == failure.Timeout:
