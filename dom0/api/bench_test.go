@@ -35,13 +35,14 @@ func TestMain(m *testing.M) {
 
 // bench is the API on a loopback address, and an admin's clients.
 type bench struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	url     string
 	trust   identity.Trust
 	ca      *identity.CA
 	log     *hostlog.Buffer
 	guests  *guests.Manager
+	handler http.Handler
 	client  *http.Client // an admin's
 	host    gozenv1connect.HostServiceClient
 	guest   gozenv1connect.GuestServiceClient
@@ -71,7 +72,7 @@ func (d desk) Shutdown(_ context.Context, reboot bool, timeout time.Duration) er
 	return nil
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gz") // short, since the path of a Unix socket is
 	if err != nil {
@@ -105,7 +106,8 @@ func newBench(t *testing.T) *bench {
 		}
 		b.guests.Close()
 	})
-	b.serve(Handler(Services{Host: desk{b}, Guests: b.guests, Volumes: vols, Images: imgs, Events: evs, HostLog: b.log, Log: log}), log)
+	b.handler = Handler(Services{Host: desk{b}, Guests: b.guests, Volumes: vols, Images: imgs, Events: evs, HostLog: b.log, Log: log})
+	b.serve(b.handler, log)
 	return b
 }
 
@@ -158,7 +160,7 @@ func (b *bench) serve(h http.Handler, log *slog.Logger) {
 	b.image = gozenv1connect.NewImageServiceClient(b.client, b.url)
 }
 
-func httpClient(t *testing.T, cfg *tls.Config) *http.Client {
+func httpClient(t testing.TB, cfg *tls.Config) *http.Client {
 	tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
