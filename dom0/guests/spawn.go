@@ -19,6 +19,7 @@ import (
 	"gozen/dom0/undo"
 	"gozen/dom0/upload"
 	"gozen/dom0/volumes"
+	"gozen/hypervisor/platform"
 	"gozen/hypervisor/vmmapi"
 )
 
@@ -78,7 +79,7 @@ func (m *Manager) spawn(ctx context.Context, g *guest, slot int, keepLog bool) (
 		ID:          g.id,
 		VCPUs:       int(g.spec.Vcpus),
 		MemoryBytes: g.spec.MemoryBytes,
-		Cmdline:     g.spec.Cmdline,
+		Cmdline:     platform.CommandLine(g.spec.Cmdline),
 		EarlySerial: g.spec.EarlySerial,
 	}
 	for _, step := range []func() error{

@@ -21,10 +21,12 @@ import (
 const (
 	mib = 1 << 20
 
-	defaultMemory      = 256 * mib
-	minMemory          = 16 * mib // less than any Linux kernel starts in
-	defaultCmdline     = "console=hvc0"
-	maxCmdline         = 2047    // Linux's COMMAND_LINE_SIZE on x86, without the final zero
+	defaultMemory  = 256 * mib
+	minMemory      = 16 * mib // less than any Linux kernel starts in
+	defaultCmdline = "console=hvc0"
+	// maxCmdline is Linux's COMMAND_LINE_SIZE on x86, without the final zero and
+	// what the platform adds.
+	maxCmdline         = 2047 - len(platform.KernelParameters) - 1
 	defaultEntropyRate = 1 * mib // bytes a second
 	maxEntropyRate     = 1 << 30
 	defaultStopTimeout = 60 * time.Second
@@ -109,7 +111,7 @@ func completeBoot(s *gozenv1.GuestSpec) error {
 		s.Cmdline = defaultCmdline
 	}
 	if len(s.Cmdline) > maxCmdline {
-		return fault.New(fault.Invalid, "command line of %d bytes: a kernel takes at most %d", len(s.Cmdline), maxCmdline)
+		return fault.New(fault.Invalid, "command line of %d bytes: at most %d fit a kernel, after what the platform adds", len(s.Cmdline), maxCmdline)
 	}
 	if i := strings.IndexFunc(s.Cmdline, func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
 		return fault.New(fault.Invalid, "command line: control character %q at byte %d", s.Cmdline[i], i)
