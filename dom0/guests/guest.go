@@ -125,9 +125,7 @@ func (g *guest) loop() {
 		case <-g.pressAt:
 			g.press()
 		case <-g.stopBy:
-			g.stopBy, g.pressAt = nil, nil
-			g.killed = "killed: it did not power off in time"
-			g.vm.kill()
+			g.cut("killed: it did not power off in time")
 		case <-g.again:
 			g.again = nil
 			g.restart()
@@ -273,10 +271,21 @@ func (g *guest) kill(result chan<- bool) error {
 		return fault.New(fault.Precondition, "guest %q: is not running", g.name)
 	}
 	g.done = append(g.done, result)
-	g.asked, g.killed = true, "killed"
-	g.stopBy, g.pressAt = nil, nil
-	g.vm.kill()
+	g.asked = true
+	g.cut("killed")
 	return nil
+}
+
+// cut ends the vmm as the admin wants it. That is noted first, so that also a
+// daemon that starts just then knows that it was no crash.
+func (g *guest) cut(reason string) {
+	g.stopBy, g.pressAt = nil, nil
+	g.killed = reason
+	g.vm.Killed = true
+	if err := g.vm.save(); err != nil {
+		g.log.Warn("cannot note that the guest is killed", "err", err)
+	}
+	g.vm.kill()
 }
 
 // cancelRestart gives up a restart that is due, and tells whether there was one.

@@ -302,6 +302,31 @@ func TestForeignProcessIsNotTaken(t *testing.T) {
 	}
 }
 
+// A guest that the admin killed is not restarted by a daemon that did not see
+// its end.
+func TestKillIsRemembered(t *testing.T) {
+	b := newBench(t)
+	b.create(&gozenv1.GuestSpec{Name: "web", Restart: gozenv1.RestartPolicy_RESTART_POLICY_ALWAYS})
+	g := b.start("web")
+	b.m.Close()
+	dir := filepath.Join(b.opt.RunDir, g.Id)
+	rec, err := readVMM(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := *rec
+	killed.Killed = true
+	if err := (&vm{vmmRecord: killed, dir: dir}).save(); err != nil {
+		t.Fatal(err)
+	}
+	b.killVMMs()
+	b.open()
+	if g := b.wait("web", stopped); g.Status.ReasonCode != "killed" {
+		t.Errorf("status %v", g.Status)
+	}
+	b.tellFails("web")
+}
+
 func TestHostRestart(t *testing.T) {
 	b := newBench(t)
 	b.create(&gozenv1.GuestSpec{Name: "plain"})

@@ -87,6 +87,9 @@ func (m *Manager) resume() map[string]bool {
 // resume takes up a guest whose vmm ran when the daemon ended; it tells whether
 // the vmm still runs.
 func (g *guest) resume(rec vmmRecord) bool {
+	if rec.Killed {
+		g.asked, g.killed = true, "killed"
+	}
 	v, err := watch(g.dir, rec, nil, g.log)
 	if err != nil {
 		// It ended meanwhile. The loop finds out how, from a vmm that has ended.
@@ -110,6 +113,9 @@ func (g *guest) resume(rec vmmRecord) bool {
 	}
 	if err != nil {
 		g.log.Error("the vmm runs but does not answer; the guest can be killed", "pid", rec.PID, "err", err)
+	}
+	if rec.Killed {
+		v.kill() // the last daemon did not come to it
 	}
 	switch g.status.state {
 	case stopping:

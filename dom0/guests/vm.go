@@ -48,8 +48,8 @@ type vmmRecord struct {
 	MemoryFD  int       `json:"memory_fd"` // the vmm's descriptor of the guest's memory
 	StartedAt time.Time `json:"started_at"`
 	Taps      []tap     `json:"taps,omitempty"`
-	CID       uint32    `json:"cid,omitempty"` // vsock context identifier
-	Killed    bool      `json:"killed,omitempty"`
+	CID       uint32    `json:"cid,omitempty"`    // vsock context identifier
+	Killed    bool      `json:"killed,omitempty"` // by the admin's wish
 }
 
 type tap struct {
