@@ -46,7 +46,26 @@ func (m *Machine) addPlatform() error {
 	m.root = root
 	m.onClose(root.Close)
 	// The guest reads configuration space without an exit; a write leaves it.
-	return m.vm.SetMemory(slotECAM, kvm.MemReadOnly, platform.ECAMBase, root.Size(), root.HostAddr())
+	if err := m.vm.SetMemory(slotECAM, kvm.MemReadOnly, platform.ECAMBase, root.Size(), root.HostAddr()); err != nil {
+		return err
+	}
+	return m.addEmptyBuses(platform.ECAMBase+root.Size(), platform.ECAMSize-root.Size())
+}
+
+// addEmptyBuses gives the rest of configuration space memory of zeros, which no
+// function's vendor is: a guest looks at every slot of every bus once, and would
+// leave for each. The memory is the kernel's one page of zeros; writes go
+// nowhere.
+func (m *Machine) addEmptyBuses(base, size uint64) error {
+	if size == 0 {
+		return nil
+	}
+	zeros, err := newZeros(int(size))
+	if err != nil {
+		return err
+	}
+	m.onClose(zeros.free)
+	return m.vm.SetMemory(slotEmptyBuses, kvm.MemReadOnly, base, size, zeros.hostAddr())
 }
 
 // addVCPUs makes the processors and their threads, paused.
