@@ -64,7 +64,13 @@ func (a Accelerator) String() string {
 	return "software emulation, slow (" + a.Why + ")"
 }
 
-func (a Accelerator) arguments() []string {
+// Arguments are QEMU's for this accelerator.
+//
+// Software emulation runs one thread a processor. QEMU before 8.1 may then run
+// stale code after the kernel patched itself, which ends a host now and then;
+// with one thread for all processors it delivers an interrupt to a guest twice
+// when it switches. Neither can be worked around: scripts/deps asks for a newer one.
+func (a Accelerator) Arguments() []string {
 	if a.KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}

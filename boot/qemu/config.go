@@ -109,7 +109,7 @@ func (c *Config) arguments(accel Accelerator, p places) ([]string, error) {
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "q35", "-smp", fmt.Sprint(cmp.Or(c.CPUs, 2)), "-m", fmt.Sprintf("%dM", cmp.Or(c.MemoryMiB, 2048)),
 	}
-	args = append(args, accel.arguments()...)
+	args = append(args, accel.Arguments()...)
 	args = append(args,
 		"-qmp", "unix:"+escape(p.monitor)+",server=on,wait=off",
 		"-device", "virtio-rng-pci",

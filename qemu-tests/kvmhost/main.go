@@ -26,6 +26,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"gozen/boot/qemu"
 )
 
 type options struct {
@@ -234,16 +236,7 @@ func boot(o options, dir, kernel, initrd string, programs []program) error {
 		"-append", "console=ttyS0 loglevel=5 panic=-1 8250.nr_uarts=2 random.trust_cpu=on",
 		"-serial", "file:" + console, "-serial", "stdio", "-device", "virtio-rng-pci",
 	}
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		f.Close()
-		args = append(args, "-accel", "kvm", "-cpu", "host")
-	} else {
-		// One thread for all processors: before 8.1, QEMU translates a page without
-		// locking it and may keep code that another processor has just patched. Making
-		// the first guest patches the host's scheduler, which then now and then dies of
-		// a breakpoint (int3 in __schedule).
-		args = append(args, "-accel", "tcg,thread=single", "-cpu", "max")
-	}
+	args = append(args, qemu.DetectAccelerator().Arguments()...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

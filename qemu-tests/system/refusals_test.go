@@ -69,7 +69,7 @@ func testRefusals(t *testing.T, h *host) {
 		refused(t, err, connect.CodeNotFound, "junk")
 	})
 	t.Run("more memory than there is", func(t *testing.T) {
-		refused(t, create(func(s *gozenv1.GuestSpec) { s.MemoryBytes = 200 << 30 }), connect.CodeResourceExhausted, "refused", "memory", "free")
+		refused(t, create(func(s *gozenv1.GuestSpec) { s.MemoryBytes = 200 << 30 }), connect.CodeResourceExhausted, "refused", "memory", "the host has")
 	})
 	t.Run("more vCPUs than there are", func(t *testing.T) {
 		refused(t, create(func(s *gozenv1.GuestSpec) { s.Vcpus = 200 }), connect.CodeResourceExhausted, "refused", "200")
