@@ -129,8 +129,13 @@ var sysctls = []struct{ name, value string }{
 // quietPrintk lets errors of the kernel through to the console, not its notes.
 const quietPrintk = "4 4 1 7"
 
+// hugeGuests lets files in memory have pages of 2 MiB where asked for: guest
+// memory is one, and its vmm asks.
+const hugeGuests = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
 // setSysctls makes all settings that this kernel knows.
 func setSysctls(quiet bool) {
+	_ = os.WriteFile(hugeGuests, []byte("advise"), 0)
 	for _, s := range sysctls {
 		_ = os.WriteFile("/proc/sys/"+s.name, []byte(s.value), 0)
 	}

@@ -115,7 +115,6 @@ func (h *host) dataDisk() string { return filepath.Join(h.dir, "data.raw") }
 func (h *host) seed(t *testing.T) []byte {
 	t.Helper()
 	s := h.enrol.Seed()
-	s.Isolated = true
 	if h.options.dataDisk > 0 {
 		s.DataDisk = seed.DataDisk{Device: "serial=gozen-data", FormatIfBlank: true}
 	}
