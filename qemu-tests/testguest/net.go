@@ -67,7 +67,11 @@ func ping(args []string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := net.Dial("ip4:icmp", args[0])
+	to, err := net.ResolveIPAddr("ip4", args[0])
+	if err != nil {
+		return err
+	}
+	conn, err := net.DialIP("ip4:icmp", nil, to)
 	if err != nil {
 		return err
 	}
@@ -82,7 +86,7 @@ func ping(args []string) error {
 			return err
 		}
 		for {
-			n, err := conn.Read(buf)
+			n, _, err := conn.ReadFromIP(buf) // without the IP header, unlike Read
 			if err != nil {
 				return fmt.Errorf("%d of %d answered: %w", seq-1, count, err)
 			}
