@@ -169,11 +169,16 @@ func httpClient(t testing.TB, cfg *tls.Config) *http.Client {
 // post sends JSON as curl would.
 func (b *bench) post(path, body string) (int, string) {
 	b.t.Helper()
-	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(body))
+	return b.send(http.MethodPost, path, "application/json", body)
+}
+
+func (b *bench) send(method, path, contentType, body string) (int, string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	resp, err := b.client.Do(req)
 	if err != nil {
 		b.t.Fatal(err)

@@ -3,10 +3,8 @@ package api
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,6 +59,9 @@ func Handler(s Services) http.Handler {
 			return connect.NewError(connect.CodeInternal, errors.New("the host's daemon made a mistake; its log says where"))
 		}),
 	}
+	for _, name := range jsonNames {
+		opts = append(opts, connect.WithCodec(strictJSON{name}))
+	}
 	var paths []string
 	add := func(path string, h http.Handler) {
 		mux.Handle(path, h)
@@ -71,44 +72,9 @@ func Handler(s Services) http.Handler {
 	add(gozenv1connect.NewVolumeServiceHandler(volumeService{s}, opts...))
 	add(gozenv1connect.NewImageServiceHandler(imageService{s}, opts...))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		notFound(w, fmt.Sprintf("no such method: %.200s: POST to /SERVICE/METHOD, where SERVICE is one of %s", r.URL.Path, strings.Join(paths, ", ")))
+		writeError(w, http.StatusNotFound, connect.CodeUnimplemented, fmt.Sprintf("no such method: %.200s: POST to /SERVICE/METHOD, where SERVICE is one of %s", r.URL.Path, strings.Join(paths, ", ")))
 	})
-	return named(impatient(mux))
-}
-
-// notFound answers a wrong path in the form of a Connect error.
-func notFound(w http.ResponseWriter, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusNotFound)
-	_ = json.NewEncoder(w).Encode(map[string]string{"code": connect.CodeUnimplemented.String(), "message": message})
-}
-
-// patient methods have clients that may be silent as long as they like.
-var patient = map[string]bool{gozenv1connect.GuestServiceConsoleProcedure: true}
-
-// impatient ends requests whose client stops in the middle of what it sends.
-func impatient(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !patient[r.URL.Path] {
-			r.Body = &watchedBody{r.Body, http.NewResponseController(w)}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// watchedBody gives every read of a request's body a deadline.
-type watchedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	// An error here means a transport without deadlines, which tests use.
-	_ = b.control.SetReadDeadline(time.Now().Add(silence))
-	n, err := b.ReadCloser.Read(p)
-	// Between reads it is the host that takes its time.
-	_ = b.control.SetReadDeadline(time.Time{})
-	return n, err
+	return named(bounded(explained(mux)))
 }
 
 // Server is the API on the network.
