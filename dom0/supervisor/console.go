@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -15,17 +16,58 @@ import (
 // panicPause is how long a person has to read why PID 1 failed.
 const panicPause = 10 * time.Second
 
-// openConsole makes /dev/console the standard descriptors, where the Go runtime
-// writes its last words, and returns it.
-func openConsole() io.Writer {
+// activeFile names the kernel's consoles, with spaces between them; the last is
+// the one that /dev/console stands for (the kernel's
+// Documentation/ABI/testing/sysfs-tty).
+const activeFile = "/sys/class/tty/console/active"
+
+// standardFiles makes /dev/console the standard descriptors, where the Go runtime
+// writes its last words.
+func standardFiles() {
 	f, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		return io.Discard
+		return // no console at all; the kernel's log has everything
 	}
 	for fd := range 3 {
 		_ = unix.Dup2(int(f.Fd()), fd)
 	}
-	return f
+}
+
+// activeConsoles returns the names of the consoles in a text in the form of
+// activeFile, the preferred one last; "console" stands for it when there are none.
+func activeConsoles(active string) []string {
+	if names := strings.Fields(active); len(names) > 0 {
+		return names
+	}
+	return []string{"console"}
+}
+
+// openConsoles opens every console in the directory dev for writing. One that
+// does not open, as netconsole's, which has no device, is left out.
+func openConsoles(dev, active string) []io.Writer {
+	var out []io.Writer
+	for _, name := range activeConsoles(active) {
+		// Non-blocking: a serial port that nobody drains makes a goroutine wait in
+		// the runtime's poller, which costs no thread.
+		f, err := os.OpenFile(filepath.Join(dev, name), os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// lastWords writes text to all consoles, past all queues.
+func lastWords(text string) {
+	active, _ := os.ReadFile(activeFile)
+	for _, name := range activeConsoles(string(active)) {
+		fd, err := unix.Open("/dev/"+name, unix.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		_, _ = unix.Write(fd, []byte(text))
+		_ = unix.Close(fd)
+	}
 }
 
 // rebootOnPanic is deferred in every goroutine of PID 1.
@@ -34,7 +76,7 @@ func rebootOnPanic() {
 	if p == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "gozen: init failed: %v\r\n%s\r\ngozen: rebooting in %s\r\n", p, debug.Stack(), panicPause)
+	lastWords(fmt.Sprintf("gozen: init failed: %v\r\n%s\r\ngozen: rebooting in %s\r\n", p, debug.Stack(), panicPause))
 	time.Sleep(panicPause)
 	unix.Sync()
 	_ = reboot.halt()
@@ -50,8 +92,10 @@ func (s *Supervisor) startShell() {
 	if len(argv) == 0 {
 		return
 	}
-	active, _ := os.ReadFile("/sys/class/tty/console/active")
-	tty, err := os.OpenFile(activeConsole(string(active)), os.O_RDWR|unix.O_NOCTTY, 0)
+	active, _ := os.ReadFile(activeFile)
+	consoles := activeConsoles(string(active))
+	// A shell on one console only: the preferred one.
+	tty, err := os.OpenFile("/dev/"+consoles[len(consoles)-1], os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		s.log.Printf("debug shell: %v", err)
 		return

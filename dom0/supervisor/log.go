@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,36 +19,52 @@ const maxRecord = 900
 const flushTimeout = 2 * time.Second
 
 // logger writes lines to the kernel's log, where they stand between the
-// kernel's own, and to the console for the person in front of it. A slow or
-// stuck console never holds anybody up: lines for it are dropped and counted.
+// kernel's own, and to every console for the person in front of it: a machine may
+// have a screen and a serial port, and only one of them is looked at. A slow or
+// stuck console holds nobody up, neither PID 1 nor the other consoles: lines for
+// it are dropped and counted.
 type logger struct {
-	kmsg    io.Writer // may be nil
-	console chan entry
+	kmsg     io.Writer // may be nil
+	consoles []*console
+}
+
+// console is one place where a person may read.
+type console struct {
+	out     io.Writer
+	queue   chan entry
 	dropped atomic.Uint64
 }
 
-// entry is a line for the console, or a mark that all before it is written.
+// entry is a line for a console, or a mark that all before it is written.
 type entry struct {
 	text string
 	mark chan<- struct{}
 }
 
-// newLogger starts the goroutine that writes to the console.
-func newLogger(kmsg, console io.Writer) *logger {
-	l := &logger{kmsg: kmsg, console: make(chan entry, 256)}
-	go guard(func() {
-		for e := range l.console {
-			if e.mark != nil {
-				close(e.mark)
-				continue
-			}
-			if n := l.dropped.Swap(0); n > 0 {
-				fmt.Fprintf(console, "gozen: (%d lines left out)\r\n", n)
-			}
-			_, _ = io.WriteString(console, e.text+"\r\n")
-		}
-	})
+// newLogger starts a goroutine a console, which writes to it.
+func newLogger(kmsg io.Writer, consoles ...io.Writer) *logger {
+	l := &logger{kmsg: kmsg}
+	for _, out := range consoles {
+		c := &console{out: out, queue: make(chan entry, 256)}
+		l.consoles = append(l.consoles, c)
+		go guard(c.write)
+	}
 	return l
+}
+
+// write shows what is queued, for ever.
+func (c *console) write() {
+	for e := range c.queue {
+		if e.mark != nil {
+			close(e.mark)
+			continue
+		}
+		if n := c.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(c.out, "gozen: (%d lines left out)\r\n", n)
+		}
+		// A console that fails has nobody who could be told.
+		_, _ = io.WriteString(c.out, e.text+"\r\n")
+	}
 }
 
 // Printf writes PID 1's own message, one log line a line.
@@ -56,22 +74,31 @@ func (l *logger) Printf(format string, args ...any) {
 	}
 }
 
-// flush waits until the console has shown everything, but not for ever.
+// flush waits until all consoles have shown everything, but not for ever.
 func (l *logger) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, c := range l.consoles {
+		all.Go(func() { c.flush(ctx) })
+	}
+	all.Wait()
+}
+
+func (c *console) flush(ctx context.Context) {
 	mark := make(chan struct{})
-	limit := time.After(flushTimeout)
 	select {
-	case l.console <- entry{mark: mark}:
-	case <-limit:
+	case c.queue <- entry{mark: mark}:
+	case <-ctx.Done():
 		return
 	}
 	select {
 	case <-mark:
-	case <-limit:
+	case <-ctx.Done():
 	}
 }
 
-// line writes one line to both places.
+// line writes one line everywhere.
 func (l *logger) line(text string) {
 	text = clean(text)
 	if l.kmsg != nil {
@@ -79,10 +106,12 @@ func (l *logger) line(text string) {
 		// repeat it because of kernel.printk.
 		_, _ = io.WriteString(l.kmsg, "<6>"+text+"\n")
 	}
-	select {
-	case l.console <- entry{text: text}:
-	default:
-		l.dropped.Add(1)
+	for _, c := range l.consoles {
+		select {
+		case c.queue <- entry{text: text}:
+		default:
+			c.dropped.Add(1)
+		}
 	}
 }
 
@@ -116,16 +145,6 @@ func (l *logger) copyLines(r io.Reader, prefix string) {
 			return
 		}
 	}
-}
-
-// activeConsole returns the device of the kernel's preferred console, of a text
-// in the form of /sys/class/tty/console/active: the last one named.
-func activeConsole(active string) string {
-	fields := strings.Fields(active)
-	if len(fields) == 0 {
-		return "/dev/console"
-	}
-	return "/dev/" + fields[len(fields)-1]
 }
 
 // openKmsg returns the kernel's log for writing, or nil.

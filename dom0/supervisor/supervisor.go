@@ -60,8 +60,9 @@ func run() error {
 		timers:   make(chan func(), 16),
 	}
 	mountErr := mountAll(mounts)
-	console := openConsole()
-	s.log = newLogger(openKmsg(), console)
+	standardFiles()
+	active, _ := os.ReadFile(activeFile)
+	s.log = newLogger(openKmsg(), openConsoles("/dev", string(active))...)
 	if mountErr != nil {
 		s.log.Printf("%v", mountErr)
 	}

@@ -78,14 +78,6 @@ func TestKVMModule(t *testing.T) {
 	}
 }
 
-func TestActiveConsole(t *testing.T) {
-	for text, want := range map[string]string{"tty0 ttyS0\n": "/dev/ttyS0", "": "/dev/console"} {
-		if got := activeConsole(text); got != want {
-			t.Errorf("%q: %q", text, got)
-		}
-	}
-}
-
 func inputEvent(typ, code uint16, value int32) []byte {
 	ev := make([]byte, inputEventSize)
 	binary.NativeEndian.PutUint16(ev[16:], typ)
@@ -109,71 +101,6 @@ func TestPowerPresses(t *testing.T) {
 	powerPresses(bytes.NewReader(stream), func() { n++ })
 	if n != 2 {
 		t.Errorf("%d presses, want 2", n)
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{
-		"hello\r\n":     "hello",
-		"a\x1b[2Jb\tc":  "a?[2Jb c",
-		"caf\u00e9":     "caf\u00e9",
-		"bad\xff\u0085": "bad??",
-	} {
-		if got := clean(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	if got := clean(strings.Repeat("x", 5000)); len(got) > maxRecord+10 {
-		t.Errorf("%d bytes", len(got))
-	}
-}
-
-// TestLoggerDoesNotBlock checks that a console that takes nothing holds nobody
-// up, and that the kernel's log has every line nevertheless.
-func TestLoggerDoesNotBlock(t *testing.T) {
-	r, w := io.Pipe()
-	var kmsg bytes.Buffer
-	l := newLogger(&kmsg, w)
-	const lines = 2000
-	for range lines {
-		l.Printf("line")
-	}
-	if n := strings.Count(kmsg.String(), "<6>gozen: line\n"); n != lines {
-		t.Errorf("the kernel's log has %d lines of %d", n, lines)
-	}
-	if l.dropped.Load() == 0 {
-		t.Error("nothing was left out although nobody read the console")
-	}
-	// Once somebody reads, what was left out is told.
-	var shown bytes.Buffer
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(&shown, r)
-	}()
-	l.flush()
-	l.Printf("last")
-	l.flush()
-	w.Close()
-	<-done
-	if !strings.Contains(shown.String(), "lines left out") || !strings.HasSuffix(shown.String(), "gozen: last\r\n") {
-		t.Errorf("the console ends with %q", shown.String()[max(0, shown.Len()-200):])
-	}
-}
-
-func TestCopyLines(t *testing.T) {
-	var kmsg bytes.Buffer
-	l := newLogger(&kmsg, io.Discard)
-	l.copyLines(strings.NewReader("one\ntwo\n"+strings.Repeat("y", 10000)+"\nunended"), "d: ")
-	l.flush()
-	got := strings.Split(strings.TrimSpace(kmsg.String()), "\n")
-	if got[0] != "<6>d: one" || got[1] != "<6>d: two" || got[len(got)-1] != "<6>d: unended" {
-		t.Errorf("lines are %q", got)
-	}
-	for _, line := range got {
-		if len(line) > maxRecord+20 {
-			t.Errorf("a line of %d bytes", len(line))
-		}
 	}
 }
 
