@@ -70,6 +70,9 @@ func (a *app) printInfo(h *host, info *gozenv1.GetInfoResponse) error {
 	s.add("Virtualization", "%s", virt)
 	s.add("Memory", "%s: %s given to running guests, %s free for new ones",
 		quantity.Bytes(info.MemoryTotalBytes), quantity.Bytes(info.MemoryGuestsBytes), quantity.Bytes(info.MemoryFreeBytes))
+	if info.Dom0ResidentBytes != 0 { // not told by older hosts
+		s.add("Host programs", "%s resident (PID 1 and the daemon)", quantity.Bytes(info.Dom0ResidentBytes))
+	}
 	if st := info.Storage; st != nil {
 		free := fmt.Sprintf("%s, %s free", quantity.Bytes(st.SizeBytes), quantity.Bytes(st.FreeBytes))
 		switch {

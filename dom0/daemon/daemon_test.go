@@ -131,7 +131,7 @@ func TestStateSurvives(t *testing.T) {
 	m.run(func(url string, client *http.Client, _ chan<- Order) {
 		first = info(t, client, url)
 		if first.Hostname != "testhost" || len(first.MachineId) != 32 || first.Cpus == 0 || first.MemoryTotalBytes == 0 ||
-			first.Platform != "gozen-1" || first.Storage.SizeBytes == 0 || len(first.Problems) != 0 {
+			first.Platform != "gozen-1" || first.Dom0ResidentBytes == 0 || first.Storage.SizeBytes == 0 || len(first.Problems) != 0 {
 			t.Errorf("%v", first)
 		}
 		_, err := gozenv1connect.NewVolumeServiceClient(client, url).Create(t.Context(),

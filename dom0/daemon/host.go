@@ -12,6 +12,7 @@ import (
 	"gozen/dom0/guests"
 	"gozen/dom0/hostinfo"
 	"gozen/dom0/initctl"
+	"gozen/dom0/procfs"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 	"gozen/hypervisor/vmmapi"
 )
@@ -84,6 +85,14 @@ func (h *host) Info() (*gozenv1.GetInfoResponse, error) {
 		Platform:          vmmapi.Platform,
 		Features:          hostinfo.Features(),
 		Problems:          h.problemList(),
+	}
+	// PID 1 and this process, which is the daemon.
+	for _, process := range []string{"1", "self"} {
+		n, err := procfs.Memory(process, procfs.Resident)
+		if err != nil {
+			return nil, err
+		}
+		out.Dom0ResidentBytes += n
 	}
 	s, err := h.d.storage()
 	if err != nil {

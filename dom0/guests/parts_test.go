@@ -68,20 +68,6 @@ func TestStartTick(t *testing.T) {
 	}
 }
 
-func TestRSSAnon(t *testing.T) {
-	for text, want := range map[string]uint64{
-		"Name:\tvmm\nVmRSS:\t 9 kB\nRssAnon:\t    2048 kB\nRssFile:\t 1 kB\n": 2048 << 10,
-		"Name:\tvmm\n":                        0,
-		"RssAnon:\n":                          0,
-		"RssAnon:\t-1 kB\n":                   0,
-		"RssAnon:\t99999999999999999999 kB\n": 0,
-	} {
-		if got := parseRSSAnon([]byte(text)); got != want {
-			t.Errorf("%q: %d, want %d", text, got, want)
-		}
-	}
-}
-
 // What a vmm leaves is not trusted: it may have been taken over by its guest.
 func TestHostileOutcomes(t *testing.T) {
 	for _, c := range []struct{ content, code, message string }{

@@ -1,17 +1,16 @@
 package guests
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gozen/dom0/fault"
+	"gozen/dom0/procfs"
 	"gozen/dom0/upload"
 	"gozen/hypervisor/vmmapi"
 )
@@ -62,32 +61,14 @@ func (m *Manager) Stats(ctx context.Context, name string) (*Stats, error) {
 // measure fills in what the kernel knows of the process. What cannot be read,
 // since the process is just ending, stays zero.
 func (s *Stats) measure(v *vm) {
-	proc := "/proc/" + strconv.Itoa(v.PID)
+	pid := strconv.Itoa(v.PID)
 	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("%s/fd/%d", proc, v.MemoryFD), &st) == nil {
+	if unix.Stat(fmt.Sprintf("/proc/%s/fd/%d", pid, v.MemoryFD), &st) == nil {
 		s.MemoryResident = uint64(st.Blocks) * 512
 	}
-	if b, err := os.ReadFile(proc + "/status"); err == nil {
-		s.VMMPrivate = parseRSSAnon(b)
+	if n, err := procfs.Memory(pid, procfs.ResidentPrivate); err == nil {
+		s.VMMPrivate = n
 	}
-}
-
-// parseRSSAnon takes RssAnon from a /proc/PID/status, in bytes.
-func parseRSSAnon(status []byte) uint64 {
-	for line := range bytes.Lines(status) {
-		if rest, ok := bytes.CutPrefix(line, []byte("RssAnon:")); ok {
-			fields := bytes.Fields(rest)
-			if len(fields) == 0 {
-				return 0
-			}
-			n, err := strconv.ParseUint(string(fields[0]), 10, 54)
-			if err != nil {
-				return 0
-			}
-			return n << 10
-		}
-	}
-	return 0
 }
 
 // diskError explains a failed write of state.

@@ -304,9 +304,11 @@ type GetInfoResponse struct {
 	// Features this host's kernel has: "vhost-net", "vhost-vsock", ...
 	Features []string `protobuf:"bytes,17,rep,name=features,proto3" json:"features,omitempty"`
 	// What does not work on this host, and why; empty when all is well.
-	Problems      []string `protobuf:"bytes,18,rep,name=problems,proto3" json:"problems,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Problems []string `protobuf:"bytes,18,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Resident memory of PID 1 and the daemon together, with their programs' pages.
+	Dom0ResidentBytes uint64 `protobuf:"varint,19,opt,name=dom0_resident_bytes,json=dom0ResidentBytes,proto3" json:"dom0_resident_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *GetInfoResponse) Reset() {
@@ -463,6 +465,13 @@ func (x *GetInfoResponse) GetProblems() []string {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *GetInfoResponse) GetDom0ResidentBytes() uint64 {
+	if x != nil {
+		return x.Dom0ResidentBytes
+	}
+	return 0
 }
 
 type Storage struct {
@@ -4016,7 +4025,7 @@ var File_gozen_v1_gozen_proto protoreflect.FileDescriptor
 const file_gozen_v1_gozen_proto_rawDesc = "" +
 	"\n" +
 	"\x14gozen/v1/gozen.proto\x12\bgozen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xad\x05\n" +
+	"\x0eGetInfoRequest\"\xdd\x05\n" +
 	"\x0fGetInfoResponse\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12%\n" +
@@ -4039,7 +4048,8 @@ const file_gozen_v1_gozen_proto_rawDesc = "" +
 	"\fguests_total\x18\x0f \x01(\rR\vguestsTotal\x12\x1a\n" +
 	"\bplatform\x18\x10 \x01(\tR\bplatform\x12\x1a\n" +
 	"\bfeatures\x18\x11 \x03(\tR\bfeatures\x12\x1a\n" +
-	"\bproblems\x18\x12 \x03(\tR\bproblems\"\x9f\x01\n" +
+	"\bproblems\x18\x12 \x03(\tR\bproblems\x12.\n" +
+	"\x13dom0_resident_bytes\x18\x13 \x01(\x04R\x11dom0ResidentBytes\"\x9f\x01\n" +
 	"\aStorage\x12\x1e\n" +
 	"\n" +
 	"persistent\x18\x01 \x01(\bR\n" +
