@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net"
@@ -215,7 +216,8 @@ func (a *app) seedCheckCommand() *cobra.Command {
 			if s.DataDisk.Device != "" {
 				disk = "on " + s.DataDisk.Device
 			}
-			a.say("%s is sound: host %s, state %s, network by %s", args[0], s.Hostname, disk, s.Network.Mode)
+			a.say("%s is sound: host %s, state %s, network by %s", args[0],
+				cmp.Or(s.Hostname, seed.DefaultHostname), disk, cmp.Or(s.Network.Mode, seed.ModeDHCP))
 			return nil
 		},
 	}

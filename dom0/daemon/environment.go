@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"time"
@@ -11,11 +12,8 @@ import (
 	"gozen/dom0/seed"
 )
 
-const (
-	defaultHostname = "gozen"
-	// seedWait is how long disks may take to appear on which a seed is looked for.
-	seedWait = 20 * time.Second
-)
+// seedWait is how long disks may take to appear on which a seed is looked for.
+const seedWait = 20 * time.Second
 
 // loadSeed reads what the host was told before its first boot. A broken seed is
 // taken as an empty one: the host then lets nobody in, and says why on its
@@ -29,10 +27,7 @@ func (d *daemon) loadSeed(ctx context.Context) {
 		d.log.Info("seed", "from", where)
 	}
 	d.seed = s
-	d.host.hostname = s.Hostname
-	if d.host.hostname == "" {
-		d.host.hostname = defaultHostname
-	}
+	d.host.hostname = cmp.Or(s.Hostname, seed.DefaultHostname)
 	if d.real() {
 		if err := hostnet.SetHostname(d.host.hostname); err != nil {
 			d.host.problem("host name", err)

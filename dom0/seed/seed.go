@@ -17,6 +17,9 @@ const MaxSize = 256 << 10
 // DefaultGuestSubnet is the guests' network when the seed names none.
 const DefaultGuestSubnet = "10.77.0.0/24"
 
+// DefaultHostname is the host's name when the seed gives none.
+const DefaultHostname = "gozen"
+
 // Network modes.
 const (
 	ModeDHCP   = "dhcp"
@@ -28,7 +31,7 @@ const (
 type Seed struct {
 	Version int `json:"version"` // always Version
 
-	// Hostname is a DNS label or name; "gozen" when empty.
+	// Hostname is a DNS label or name; DefaultHostname when empty.
 	Hostname string `json:"hostname,omitempty"`
 
 	// AdminCAPEM holds the certificates of the authorities whose leaves may use
