@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gozen/dom0/cli/guestspec"
-	"gozen/dom0/cli/quantity"
+	"gozen/dom0/quantity"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"gozen/dom0/cli/contexts"
 	"gozen/dom0/cli/failure"
-	"gozen/dom0/cli/quantity"
 	"gozen/dom0/cli/table"
 	"gozen/dom0/identity"
+	"gozen/dom0/quantity"
 )
 
 func (a *app) contextCommand() *cobra.Command {

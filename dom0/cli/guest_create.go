@@ -13,7 +13,7 @@ import (
 
 	"gozen/dom0/cli/failure"
 	"gozen/dom0/cli/guestspec"
-	"gozen/dom0/cli/quantity"
+	"gozen/dom0/quantity"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 )
 

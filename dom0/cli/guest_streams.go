@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gozen/dom0/cli/failure"
-	"gozen/dom0/cli/quantity"
 	"gozen/dom0/cli/table"
+	"gozen/dom0/quantity"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 )
 

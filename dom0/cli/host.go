@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"gozen/dom0/cli/quantity"
+	"gozen/dom0/quantity"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 )
 

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"gozen/dom0/cli/quantity"
 	"gozen/dom0/cli/table"
+	"gozen/dom0/quantity"
 )
 
 // Values of -o.
