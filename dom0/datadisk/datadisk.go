@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gozen/dom0/procfs"
 	"gozen/dom0/seed"
 
 	"golang.org/x/sys/unix"
@@ -173,14 +174,13 @@ func format(dev string, again bool) error {
 
 // mounted tells what is mounted at a place.
 func mounted(target string) (dev, fs string, ok bool) {
-	text, err := os.ReadFile("/proc/mounts")
+	mounts, err := procfs.Mounts()
 	if err != nil {
 		return "", "", false
 	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) >= 3 && f[1] == target {
-			dev, fs, ok = f[0], f[2], true
+	for _, m := range mounts {
+		if m.Point == target {
+			dev, fs, ok = m.Source, m.Type, true // the last one covers the others
 		}
 	}
 	return dev, fs, ok

@@ -1,7 +1,6 @@
 package jail
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"runtime"
@@ -10,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gozen/dom0/procfs"
 )
 
 // firstFD is the first descriptor after the standard ones.
@@ -70,11 +71,12 @@ func emptyRoot(at string) error {
 	// Detached from below, in the reverse order of mounting. The root itself
 	// cannot go: a host that runs from its initramfs has nothing under it to
 	// pivot to. It is covered instead, and chroot leaves it unreachable.
-	mounts, err := mountPoints()
+	mounts, err := procfs.Mounts()
 	if err != nil {
 		return err
 	}
-	for _, m := range slices.Backward(mounts) {
+	for _, mount := range slices.Backward(mounts) {
+		m := mount.Point
 		if m == "/" || strings.HasPrefix(at+"/", m+"/") {
 			continue // needed to reach the new root; covered with the old one
 		}
@@ -96,31 +98,6 @@ func emptyRoot(at string) error {
 		return fmt.Errorf("change to the empty root: %w", err)
 	}
 	return unix.Chdir("/")
-}
-
-// mountPoints lists this namespace's mount points in the order of mounting;
-// see proc_pid_mountinfo(5).
-func mountPoints() ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var out []string
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 5 {
-			return nil, fmt.Errorf("mountinfo: line %q", s.Text())
-		}
-		out = append(out, unescape(fields[4]))
-	}
-	return out, s.Err()
-}
-
-// unescape undoes the octal escapes of mountinfo: space, tab, newline, backslash.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // dropRights makes this thread the user and group id, without any capability

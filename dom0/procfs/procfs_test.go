@@ -2,8 +2,11 @@ package procfs
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseMemory(t *testing.T) {
@@ -42,5 +45,25 @@ func TestMemory(t *testing.T) {
 	}
 	if _, err := Memory("self", "Colour"); err == nil {
 		t.Error("a field that is not there has a value")
+	}
+}
+
+func TestParseMounts(t *testing.T) {
+	text := "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda /data xfs rw 0 0\nx /data/with\\040space\\134 tmpfs rw 0 0\nshort\n"
+	want := []Mount{{"rootfs", "/", "rootfs"}, {"proc", "/proc", "proc"}, {"/dev/vda", "/data", "xfs"}, {"x", `/data/with space\`, "tmpfs"}}
+	if diff := cmp.Diff(want, parseMounts(text)); diff != "" {
+		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+	for in, want := range map[string]string{`a\04`: `a\04`, `\101`: "A", `\9zz`: `\9zz`, `a\`: `a\`} {
+		if got := unescape(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMounts(t *testing.T) {
+	mounts, err := Mounts()
+	if err != nil || !slices.ContainsFunc(mounts, func(m Mount) bool { return m.Point == "/proc" && m.Type == "proc" }) {
+		t.Errorf("%v, %v: /proc is missing", mounts, err)
 	}
 }

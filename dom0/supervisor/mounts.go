@@ -66,48 +66,6 @@ func (m mount) do() error {
 	return fmt.Errorf("mount %s (%s): %w", m.target, m.fstype, err)
 }
 
-// mountPoints returns the mount points of a text in the form of /proc/mounts,
-// the last made first, without the root.
-func mountPoints(text string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[1] == "/" {
-			continue
-		}
-		out = append(out, unescape(fields[1]))
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
-	return out
-}
-
-// unescape undoes the octal escapes of /proc/mounts.
-func unescape(text string) string {
-	if !strings.Contains(text, `\`) {
-		return text
-	}
-	var out strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' && i+3 < len(text) {
-			var c byte
-			ok := true
-			for _, d := range []byte(text[i+1 : i+4]) {
-				ok = ok && d >= '0' && d <= '7'
-				c = c<<3 | (d - '0')
-			}
-			if ok {
-				out.WriteByte(c)
-				i += 3
-				continue
-			}
-		}
-		out.WriteByte(text[i])
-	}
-	return out.String()
-}
-
 // sysctls are settings of the kernel that the host wants from the start. The
 // network's are made by the daemon, which knows the network.
 var sysctls = []struct{ name, value string }{

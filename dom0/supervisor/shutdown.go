@@ -3,8 +3,11 @@ package supervisor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"gozen/dom0/procfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,14 +87,15 @@ func (s *Supervisor) endProcesses() {
 
 // unmountAll unmounts what can be unmounted and makes the rest read-only.
 func (s *Supervisor) unmountAll() {
-	text, err := os.ReadFile("/proc/mounts")
+	mounted, err := procfs.Mounts()
 	if err != nil {
 		s.log.Printf("unmount: %v", err)
 		return
 	}
-	for _, target := range mountPoints(string(text)) {
-		// What the shutdown itself still reads and writes goes with the kernel.
-		if target == "/proc" || target == "/dev" || target == "/sys" || strings.HasPrefix(target, "/sys/") {
+	for _, m := range slices.Backward(mounted) {
+		target := m.Point
+		// The root stays, and what the shutdown itself still reads and writes.
+		if target == "/" || target == "/proc" || target == "/dev" || target == "/sys" || strings.HasPrefix(target, "/sys/") {
 			continue
 		}
 		if err := unix.Unmount(target, 0); err == nil {

@@ -31,19 +31,6 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestMountPoints(t *testing.T) {
-	text := "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda /data xfs rw 0 0\nx /data/with\\040space\\134 tmpfs rw 0 0\nshort\n"
-	want := []string{`/data/with space\`, "/data", "/proc"}
-	if diff := cmp.Diff(want, mountPoints(text)); diff != "" {
-		t.Errorf("mount points (-want +got):\n%s", diff)
-	}
-	for in, want := range map[string]string{`a\04`: `a\04`, `\101`: "A", `\9zz`: `\9zz`, `a\`: `a\`} {
-		if got := unescape(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 // TestMountOrder checks that nothing is mounted before what it lies in.
 func TestMountOrder(t *testing.T) {
 	seen := map[string]bool{}
