@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"gozen/boot/qemu"
+	"gozen/hypervisor/kernel"
 )
 
 type options struct {
@@ -49,7 +50,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 func main() {
 	var o options
-	flag.StringVar(&o.kernelDir, "kernel", envOr("GOZEN_KERNEL_DIR", "build/kernel"), "unpacked kernel package `directory`")
+	flag.StringVar(&o.kernelDir, "kernel", envOr("GOZEN_KERNEL_DIR", "build/kernel"), "unpacked kernel package, a `directory` as make kernel leaves it")
 	flag.StringVar(&o.run, "run", "", "only tests matching `regexp`")
 	flag.Var(&o.files, "file", "`host:guest` path of a file to take along (repeatable)")
 	flag.Var(&o.execs, "exec", "`package arguments` of a program to run (repeatable)")
@@ -86,15 +87,15 @@ func run(o options, packages []string) error {
 	if len(programs) == 0 {
 		return errors.New("none of the packages has tests with the tag kvmhost")
 	}
-	k, err := findKernel(o.kernelDir)
+	tree, err := kernel.Open(o.kernelDir)
 	if err != nil {
 		return err
 	}
 	initrd := filepath.Join(dir, "initrd.cpio")
-	if err := writeInitrd(initrd, dir, k, programs, o.files); err != nil {
+	if err := writeInitrd(initrd, dir, tree, programs, o.files); err != nil {
 		return fmt.Errorf("initrd: %w", err)
 	}
-	return boot(o, dir, k.image, initrd, programs)
+	return boot(o, dir, initrd, programs)
 }
 
 // A program is one line of the init's run list.
@@ -189,7 +190,7 @@ func buildAll(dir string, o options, packages []string) ([]program, error) {
 	var out []program
 	for i, p := range pkgs {
 		bin := filepath.Join(dir, fmt.Sprintf("test%d", i))
-		if err := goBuild(bin, "test", "-c", "-tags", "kvmhost", "-ldflags", "-s -w", "-o", bin, p.ImportPath); err != nil {
+		if err := goBuild("test", "-c", "-tags", "kvmhost", "-ldflags", "-s -w", "-o", bin, p.ImportPath); err != nil {
 			return nil, err
 		}
 		only := o.run
@@ -207,7 +208,7 @@ func buildAll(dir string, o options, packages []string) ([]program, error) {
 			return nil, errors.New("-exec: no package named")
 		}
 		bin := filepath.Join(dir, fmt.Sprintf("exec%d", i))
-		if err := goBuild(bin, "build", "-ldflags", "-s -w", "-o", bin, words[0]); err != nil {
+		if err := goBuild("build", "-ldflags", "-s -w", "-o", bin, words[0]); err != nil {
 			return nil, err
 		}
 		out = append(out, program{words[0], append([]string{"/tests/" + filepath.Base(bin)}, words[1:]...), bin, false})
@@ -215,7 +216,7 @@ func buildAll(dir string, o options, packages []string) ([]program, error) {
 	return out, nil
 }
 
-func goBuild(_ string, args ...string) error {
+func goBuild(args ...string) error {
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -226,13 +227,13 @@ func goBuild(_ string, args ...string) error {
 }
 
 // boot runs the machine and passes its second serial port through parse.
-func boot(o options, dir, kernel, initrd string, programs []program) error {
+func boot(o options, dir, initrd string, programs []program) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 	defer cancel()
 	console := filepath.Join(dir, "console.log")
 	args := []string{
 		"-M", "q35", "-m", fmt.Sprint(o.memory), "-smp", fmt.Sprint(o.cpus), "-nodefaults", "-no-reboot",
-		"-display", "none", "-nic", "none", "-kernel", kernel, "-initrd", initrd,
+		"-display", "none", "-nic", "none", "-kernel", filepath.Join(o.kernelDir, "vmlinuz"), "-initrd", initrd,
 		"-append", "console=ttyS0 loglevel=5 panic=-1 8250.nr_uarts=2 random.trust_cpu=on",
 		"-serial", "file:" + console, "-serial", "stdio", "-device", "virtio-rng-pci",
 	}
