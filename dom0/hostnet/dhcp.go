@@ -107,12 +107,11 @@ func (u *Uplink) request(ctx context.Context, client *nclient4.Client) (*nclient
 			u.problem("no DHCP server answers; if there is none, give the host an address in the seed (network.mode static)")
 		case errors.As(err, &nak):
 			u.problem("the DHCP server refuses: " + nak.Nak.Message())
-			err = pause(ctx, retryPause)
+			if err := pause(ctx, retryPause); err != nil {
+				return nil, err
+			}
 		default:
 			return nil, fmt.Errorf("dhcp: %w", err)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
 		}
 	}
 }

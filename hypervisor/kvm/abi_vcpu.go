@@ -248,8 +248,11 @@ type DebugRegs struct {
 	Reserved [9]uint64 `json:"-"`
 }
 
+// xsave is the extended state that every host has; more follows it where
+// processors have more.
+//
 //abi:check struct kvm_xsave
-type xsaveHeader struct {
+type xsave struct {
 	_      structs.HostLayout
 	Region [1024]uint32
 }

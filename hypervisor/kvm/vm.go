@@ -16,7 +16,7 @@ type VM struct {
 }
 
 // xsaveMin is the size of struct kvm_xsave without its flexible array, bytes.
-const xsaveMin = 4096
+const xsaveMin = 4 * len(xsave{}.Region)
 
 // Close closes the VM. The kernel frees it when its vCPUs are closed too and
 // none runs.

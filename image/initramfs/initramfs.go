@@ -118,7 +118,7 @@ func goRoot() (string, error) {
 type memory struct{ archive *cpio.Archive }
 
 // OpenWriter implements initramfs.WriteOpener.
-func (m memory) OpenWriter() (uinitramfs.Writer, error) { return memoryWriter{m.archive}, nil }
+func (m memory) OpenWriter() (uinitramfs.Writer, error) { return memoryWriter(m), nil }
 
 type memoryWriter struct{ archive *cpio.Archive }
 
