@@ -5,7 +5,7 @@
 //
 //	0x00_0000_0000  RAM, up to 3 GiB
 //	0x00_c000_0000  PCI memory window below 4 GiB, 512 MiB
-//	0x00_e000_0000  PCI configuration space (ECAM), buses 0 to 15
+//	0x00_e000_0000  PCI configuration space (ECAM), bus 0
 //	0x00_fec0_0000  I/O APIC
 //	0x00_fee0_0000  local APICs and MSI
 //	0x00_fffb_c000  reserved for KVM (identity map and TSS, Intel only)

@@ -2,13 +2,16 @@ package platform
 
 // Guest-physical address map.
 const (
+	// ResetVector is where processors begin in real mode, f000:fff0.
+	ResetVector = 0xf_fff0
+
 	LowRAMEnd = 0xc000_0000 // RAM below 4 GiB ends here at the latest
 
 	PCIWindow32Base = 0xc000_0000
 	PCIWindow32Size = 0x2000_0000
 
 	ECAMBase  = 0xe000_0000
-	ECAMBuses = 16
+	ECAMBuses = 1 // Linux looks at every slot of every bus it hears of, at an exit each
 	ECAMSize  = ECAMBuses << 20
 
 	IOAPICBase = 0xfec0_0000
