@@ -144,6 +144,15 @@ func (c *console) try(format string, args ...any) (string, error) {
 	return strings.ReplaceAll(m[1], "\r", ""), nil
 }
 
+// showed waits until the console has shown the expression at any time.
+func (c *console) showed(expr string, timeout time.Duration) {
+	c.t.Helper()
+	c.mu.Lock()
+	c.seen = 0
+	c.mu.Unlock()
+	c.expect(expr, timeout)
+}
+
 // ready waits until the test guest takes commands.
 func (c *console) ready() *console {
 	c.t.Helper()

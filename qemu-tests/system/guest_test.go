@@ -91,7 +91,7 @@ func testSmallGuest(t *testing.T, h *host) {
 		t.Logf("exits %v; kvm %v; private %d KiB", s.GetVmmExits(), s.GetKvm(), s.GetVmmPrivateBytes()>>10)
 	})
 	t.Run("power button", func(t *testing.T) {
-		c.expect("power button is watched", time.Minute)
+		c.showed("power button is watched", time.Minute)
 		h.stop(t, "small")
 	})
 	t.Run("data is there at the next start", func(t *testing.T) {
@@ -121,7 +121,7 @@ func testBootExits(t *testing.T, h *host) {
 		t.Fatal(err)
 	}
 	n := r.Msg.GetExitsAtConsoleOpen()
-	t.Logf("exits until the guest's userspace: %d; %v", n, r.Msg.GetVmmExits())
+	t.Logf("exits until the guest's userspace: %d; a little later %v; %v", n, r.Msg.GetVmmExits(), r.Msg.GetKvm())
 	if n == 0 || n > 3000 {
 		t.Errorf("%d exits until the guest's userspace, at most 3000 are promised", n)
 	}
