@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
-go build -o "$bin/" google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
+go build -o "$bin/" tool
 rm -rf gen && mkdir gen
 PATH="$bin:$PATH" protoc -I proto \
 	--go_out=gen --go_opt=module=gozen/hypercalls/gen \
