@@ -249,7 +249,7 @@ func (s *session) goOn() {
 	s.say(`Gozen stays up. In another terminal:
 
     %[1]s guest ls
-    %[1]s guest console %[2]s
+    %[1]s guest console %[2]s     (Ctrl-] detaches)
     %[1]s guest stop %[2]s
     %[1]s host info
 
