@@ -21,7 +21,7 @@ func (a *app) guestCommand() *cobra.Command {
 		Use:     "guest",
 		Aliases: []string{"guests", "vm"},
 		Short:   "Create, run and watch guests (virtual machines)",
-		Example: "  gozen guest create web --kernel linux --disk root --start\n" +
+		Example: "  gozen guest create web --kernel linux --disk root --cmdline \"root=/dev/vda1 console=hvc0\" --start\n" +
 			"  gozen guest ls\n  gozen guest console web\n  gozen guest stop web",
 	}
 	makeGroup(cmd)

@@ -97,8 +97,8 @@ const rootLong = `gozen manages Gozen hosts and the guests on them, over mutual 
 A context names a host and the identity to use there. The first steps:
 
   gozen identity init                        make this machine an admin host
-  gozen seed create --hostname lab -o seed.json
-                                             what the host reads at its first boot
+  gozen seed create --hostname lab --issue-host-cert -o seed.json
+                                             what the host reads when it boots
   gozen context add lab --address lab:8443   remember the host
   gozen host info                            see that it answers
 
@@ -106,7 +106,8 @@ Then a guest, from files at hand:
 
   gozen image upload linux vmlinuz
   gozen volume upload root debian.raw
-  gozen guest create web --kernel linux --disk root --start
+  gozen guest create web --kernel linux --disk root \
+      --cmdline "root=/dev/vda1 console=hvc0" --start
   gozen guest console web`
 
 func (a *app) root() *cobra.Command {
