@@ -179,6 +179,6 @@ func madtBody(vcpus int) []byte {
 func mcfgBody() []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint64(make([]byte, 8), platform.ECAMBase)
-	b = append(b, 0, 0, 0, platform.ECAMBuses-1) // segment 0, buses 0 to 15
+	b = append(b, 0, 0, 0, platform.ECAMBuses-1) // segment 0, first and last bus
 	return append(b, 0, 0, 0, 0)
 }

@@ -53,6 +53,7 @@ const (
 	ioctlGetMPState     = 0x8004ae98 // KVM_GET_MP_STATE
 	ioctlSetMPState     = 0x4004ae99 // KVM_SET_MP_STATE
 	ioctlNMI            = 0xae9a     // KVM_NMI
+	ioctlSetupMCE       = 0x4008ae9c // KVM_X86_SETUP_MCE
 	ioctlGetVCPUEvents  = 0x8040ae9f // KVM_GET_VCPU_EVENTS
 	ioctlSetVCPUEvents  = 0x4040aea0 // KVM_SET_VCPU_EVENTS
 	ioctlGetDebugRegs   = 0x8080aea1 // KVM_GET_DEBUGREGS

@@ -186,6 +186,14 @@ func (c *VCPU) SetTSCKHz(khz int) error {
 	return c.wrap(err)
 }
 
+// SetMachineCheckBanks gives the vCPU so many banks of machine check registers,
+// 1 to 32, and no further machine check features (KVM_X86_SETUP_MCE). It has 32
+// otherwise.
+func (c *VCPU) SetMachineCheckBanks(n uint8) error {
+	capabilities := uint64(n) // IA32_MCG_CAP: Intel SDM volume 3, 16.3.1.1
+	return set(c, ioctlSetupMCE, "KVM_X86_SETUP_MCE", &capabilities)
+}
+
 // ClockPaused tells the guest's kvmclock that the host stopped it, so that its
 // soft-lockup watchdog does not bark (KVM_KVMCLOCK_CTRL). A guest that does not
 // use kvmclock has none to tell: that is no error.

@@ -113,6 +113,22 @@ func TestMSRs(t *testing.T) {
 	}
 }
 
+func TestMachineCheckBanks(t *testing.T) {
+	g := newGuest(t, true, 0xf4)
+	const mcgCap = 0x179
+	g.ok(g.cpu.SetMachineCheckBanks(2))
+	got, err := g.cpu.MSRs([]uint32{mcgCap})
+	g.ok(err)
+	if len(got) != 1 || got[0].Data != 2 {
+		t.Errorf("IA32_MCG_CAP: %+v, want 2 banks and nothing else", got)
+	}
+	for _, n := range []uint8{0, 33} {
+		if err := g.cpu.SetMachineCheckBanks(n); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%d banks: %v, want EINVAL", n, err)
+		}
+	}
+}
+
 func TestClock(t *testing.T) {
 	g := newGuest(t, true, 0xf4)
 	const second = 1_000_000_000

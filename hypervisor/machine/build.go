@@ -46,26 +46,7 @@ func (m *Machine) addPlatform() error {
 	m.root = root
 	m.onClose(root.Close)
 	// The guest reads configuration space without an exit; a write leaves it.
-	if err := m.vm.SetMemory(slotECAM, kvm.MemReadOnly, platform.ECAMBase, root.Size(), root.HostAddr()); err != nil {
-		return err
-	}
-	return m.addEmptyBuses(platform.ECAMBase+root.Size(), platform.ECAMSize-root.Size())
-}
-
-// addEmptyBuses gives the rest of configuration space memory of zeros, which no
-// function's vendor is: a guest looks at every slot of every bus once, and would
-// leave for each. The memory is the kernel's one page of zeros; writes go
-// nowhere.
-func (m *Machine) addEmptyBuses(base, size uint64) error {
-	if size == 0 {
-		return nil
-	}
-	zeros, err := newZeros(int(size))
-	if err != nil {
-		return err
-	}
-	m.onClose(zeros.free)
-	return m.vm.SetMemory(slotEmptyBuses, kvm.MemReadOnly, base, size, zeros.hostAddr())
+	return m.vm.SetMemory(slotECAM, kvm.MemReadOnly, platform.ECAMBase, root.Size(), root.HostAddr())
 }
 
 // addVCPUs makes the processors and their threads, paused.
@@ -99,6 +80,11 @@ func (m *Machine) boot() error {
 		}
 		copy(dst, b.Data)
 	}
+	vector, err := m.memory.Slice(platform.ResetVector, uint64(len(power.ResetVector)))
+	if err != nil {
+		return fmt.Errorf("reset vector: %w", err)
+	}
+	copy(vector, power.ResetVector)
 	entry, err := m.loadKernel(tables.RSDP)
 	if err != nil {
 		return err
@@ -116,7 +102,8 @@ func (m *Machine) boot() error {
 			return err
 		}
 	}
-	return nil
+	// The guest looks at every slot once.
+	return m.vcpus[0].PreFault(platform.ECAMBase, m.root.Size())
 }
 
 // loadKernel reads kernel and initrd into memory and closes their files.

@@ -11,10 +11,7 @@ import (
 )
 
 // Memory slots of KVM. RAM has the first ones.
-const (
-	slotECAM       = 8
-	slotEmptyBuses = 9
-)
+const slotECAM = 8
 
 // regions lays out size bytes of RAM around the devices below 4 GiB.
 func regions(size uint64) []guestmem.Region {

@@ -82,7 +82,7 @@ const (
 // first one starts it.
 func (v *VCPU) Boot(cpuid []kvm.CPUIDEntry, entry *linuxboot.Entry) error {
 	return v.do(func(c *kvm.VCPU) error {
-		if err := setCPUID(c, cpuid); err != nil {
+		if err := setFeatures(c, cpuid); err != nil {
 			return err
 		}
 		if err := setFirmwareMSRs(c); err != nil {
@@ -107,10 +107,24 @@ func (v *VCPU) Boot(cpuid []kvm.CPUIDEntry, entry *linuxboot.Entry) error {
 	})
 }
 
-// setCPUID sets what the processor says it has, and makes KVM refuse the
+// PreFault maps memory of the guest, which becomes resident, so that the paused
+// processor finds it without an exit. It does nothing where the host cannot.
+func (v *VCPU) PreFault(gpa, size uint64) error {
+	return v.do(func(c *kvm.VCPU) error { return c.PreFault(gpa, size) })
+}
+
+// machineCheckBanks is how many banks of machine check registers a processor
+// has: one, in which a memory error of the host could be reported. Linux reads and
+// writes every bank several times, an exit each.
+const machineCheckBanks = 1
+
+// setFeatures sets what the processor says it has, and makes KVM refuse the
 // paravirtual features that are not in it.
-func setCPUID(c *kvm.VCPU, entries []kvm.CPUIDEntry) error {
+func setFeatures(c *kvm.VCPU, entries []kvm.CPUIDEntry) error {
 	if err := c.EnableCap(kvm.CapEnforcePVFeature, 1); err != nil {
+		return err
+	}
+	if err := c.SetMachineCheckBanks(machineCheckBanks); err != nil {
 		return err
 	}
 	return c.SetCPUID(entries)

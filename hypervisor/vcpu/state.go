@@ -129,7 +129,7 @@ func (v *VCPU) Restore(s *State) error {
 	// last.
 	err := v.do(func(c *kvm.VCPU) error {
 		for _, step := range []func() error{
-			func() error { return setCPUID(c, s.CPUID) },
+			func() error { return setFeatures(c, s.CPUID) },
 			func() error { return setTSCKHz(c, s.TSCKHz) },
 			func() error { return c.SetSRegs2(&s.SRegs) },
 			func() error { return c.SetMPState(s.MPState) },
