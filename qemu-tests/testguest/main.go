@@ -44,6 +44,8 @@ func main() {
 		"poweroff": {"", 0, func([]string) error { return reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) }},
 		"reboot":   {"", 0, func([]string) error { return reboot(unix.LINUX_REBOOT_CMD_RESTART) }},
 	}
+	// The first word of the guest's userspace: the host counts exits until here.
+	fmt.Println("testguest: started")
 	if err := setup(); err != nil {
 		fmt.Println("testguest: setup:", err)
 	}

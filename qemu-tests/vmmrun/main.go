@@ -50,6 +50,7 @@ type options struct {
 	timeout             time.Duration
 	button              time.Duration
 	input               string
+	histogram           bool
 }
 
 func main() {
@@ -69,7 +70,8 @@ func main() {
 	flag.StringVar(&o.expect, "expect", vmmapi.CodePowerOff, "`code` of the outcome for exit status 0")
 	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "stop the guest after this `time`")
 	flag.DurationVar(&o.button, "button", 0, "press the power button after this `time`")
-	flag.StringVar(&o.input, "input", "", "`text` to type into the console once the guest has opened it")
+	flag.StringVar(&o.input, "input", "", "`line` to type into the console once the guest has opened it")
+	flag.BoolVar(&o.histogram, "histogram", false, "print what KVM's tracepoints counted until the guest opened its console")
 	flag.Parse()
 	if o.cmdline == nil {
 		o.cmdline = list{defaultCmdline}
@@ -90,6 +92,11 @@ func run(o options) error {
 	defer g.close()
 	if err := g.configure(o); err != nil {
 		return err
+	}
+	if o.histogram {
+		if err := startHistograms(); err != nil {
+			return err
+		}
 	}
 	outcome, err := g.run(o)
 	if err != nil {
@@ -352,8 +359,13 @@ func (g *guest) watch(ctx context.Context, socket string, o options, started tim
 			break
 		}
 		fmt.Fprintf(os.Stderr, "vmmrun: +%v %s %s %s\n", time.Since(started).Round(time.Millisecond), e.Kind, e.Device, e.Message)
+		if e.Kind == vmmapi.EventConsole && o.histogram {
+			if err := printHistograms(); err != nil {
+				fmt.Fprintln(os.Stderr, "vmmrun:", err)
+			}
+		}
 		if e.Kind == vmmapi.EventConsole && o.input != "" {
-			_, _ = io.WriteString(console, o.input)
+			_, _ = io.WriteString(console, strings.TrimSuffix(o.input, "\n")+"\n")
 		}
 	}
 	<-shown
