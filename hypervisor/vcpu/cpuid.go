@@ -132,6 +132,9 @@ func CPUID(supported []kvm.CPUIDEntry, cpu, count int) []kvm.CPUIDEntry {
 			e.EAX = leafKVMFeatures
 		case leafKVMFeatures:
 			e.EAX &= kvmFeatures
+			if isEmulated(supported) {
+				e.EAX &^= 1 << kvmPVEOI
+			}
 			e.EDX = 0 // no hint that processors are never preempted
 		case leafExtended:
 			e.EAX = min(e.EAX, leafTopologyAMD2-1)
@@ -168,6 +171,27 @@ func isAMD(entries []kvm.CPUIDEntry) bool {
 		if e.Function == leafVendor {
 			const auth, hygo = 0x68747541, 0x6f677948 // "Auth", "Hygo" of AuthenticAMD, HygonGenuine
 			return e.EBX == auth || e.EBX == hygo
+		}
+	}
+	return false
+}
+
+// isEmulated says whether the host's processor is QEMU's software CPU. It is the
+// only one of AMD's first 64-bit family (15, K8) that has nested paging.
+//
+// After it injected an interrupt, that CPU may deliver it once more if another
+// thread stops it before the guest's next exit (helper_vmrun leaves the
+// exception index set). Linux survives that until its handler took a lock. A
+// guest without PV EOI writes the end of interrupt first of all, which is an
+// exit; with PV EOI, guests hung in their timer handlers now and then.
+func isEmulated(entries []kvm.CPUIDEntry) bool {
+	if !isAMD(entries) {
+		return false
+	}
+	for _, e := range entries {
+		if e.Function == leafFeatures {
+			const family, k8 = 0xff<<20 | 0xf<<8, 0xf << 8 // extended and base family
+			return e.EAX&family == k8
 		}
 	}
 	return false

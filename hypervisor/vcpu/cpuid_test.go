@@ -197,3 +197,30 @@ func TestCPUIDOldHostAndNoAliasing(t *testing.T) {
 		}
 	}
 }
+
+// QEMU's software CPU calls itself a K8; real processors keep PV EOI.
+func TestPVEOIOnlyOnRealProcessors(t *testing.T) {
+	for name, c := range map[string]struct {
+		vendor    kvm.CPUIDEntry
+		signature uint32
+		want      bool
+	}{
+		"QEMU's":    {amd, 0x00060fb1, false},
+		"EPYC":      {amd, 0x00a00f11, true},
+		"Opteron":   {amd, 0x00100f42, true},
+		"Intel P4":  {intel, 0x00000f41, true},
+		"Intel SPR": {intel, 0x000806f8, true},
+	} {
+		entries := host(c.vendor)
+		for i := range entries {
+			if entries[i].Function == leafFeatures {
+				entries[i].EAX = c.signature
+			}
+		}
+		for _, e := range CPUID(entries, 0, 1) {
+			if e.Function == leafKVMFeatures && (e.EAX>>kvmPVEOI&1 == 1) != c.want {
+				t.Errorf("%s: KVM features %#x, want PV EOI %v", name, e.EAX, c.want)
+			}
+		}
+	}
+}
