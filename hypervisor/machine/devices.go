@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"strings"
 	"net"
 
 	"gozen/hypervisor/kvm"
@@ -112,7 +113,7 @@ func (m *Machine) addDevice(slot int, d virtio.Device) error {
 			return m.vm.IOEventFD(kvm.IOEvent{Addr: addr, FD: fd}, on)
 		},
 		OnError: func(err error) {
-			m.event(vmmapi.Event{Kind: vmmapi.EventDeviceError, Device: d.Name(), Message: err.Error()})
+			m.event(vmmapi.Event{Kind: vmmapi.EventDeviceError, Device: d.Name(), Message: withoutName(d.Name(), err)})
 		},
 	})
 	if err != nil {
@@ -130,4 +131,14 @@ type consoleSink struct{ m *Machine }
 func (s *consoleSink) Write(p []byte) (int, error) {
 	s.m.consoleOpened()
 	return s.m.opts.Console.Write(p)
+}
+
+// withoutName is the error's text without the device's name in front, which
+// backend and transport both put there and the event has a field for.
+func withoutName(name string, err error) string {
+	text := err.Error()
+	for strings.HasPrefix(text, name+": ") {
+		text = text[len(name)+2:]
+	}
+	return text
 }
