@@ -2,8 +2,8 @@ package machine
 
 import (
 	"fmt"
-	"strings"
 	"net"
+	"strings"
 
 	"gozen/hypervisor/kvm"
 	"gozen/hypervisor/virtiopci"
