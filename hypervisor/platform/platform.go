@@ -53,6 +53,6 @@ const (
 
 // I/O APIC.
 const (
-	IOAPICPins = 8 // few: Linux writes every redirection entry at boot, an exit each
+	IOAPICPins = 5 // as few as can be: Linux reads and writes each one several times at boot, an exit each
 	GEDPin     = 4 // global system interrupt of the Generic Event Device, edge
 )
