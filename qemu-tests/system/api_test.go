@@ -41,6 +41,9 @@ func (h *host) create(t *testing.T, spec *gozenv1.GuestSpec) {
 		t.Fatalf("create %s: %v", spec.GetName(), err)
 	}
 	t.Cleanup(func() {
+		if h.dead() {
+			return
+		}
 		c, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_, err := h.guests.Delete(c, connect.NewRequest(&gozenv1.DeleteGuestRequest{Name: spec.GetName(), Force: true}))
@@ -113,6 +116,9 @@ func (h *host) volume(t *testing.T, name string, size uint64) {
 		t.Fatalf("create volume %s: %v", name, err)
 	}
 	t.Cleanup(func() {
+		if h.dead() {
+			return
+		}
 		c, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if _, err := h.volumes.Delete(c, connect.NewRequest(&gozenv1.DeleteVolumeRequest{Name: name})); err != nil && connect.CodeOf(err) != connect.CodeNotFound {

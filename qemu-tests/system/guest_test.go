@@ -111,8 +111,9 @@ func (h *host) allocated(t *testing.T, name string) uint64 {
 	return r.Msg.GetVolume().GetAllocatedBytes()
 }
 
-// The promise on exits is held by the benchmark; this bound catches what would
-// multiply them.
+// What reaches the vmm during a boot does not depend on how fast the host is, so
+// it has a bound. All exits together do (timer ticks are exits), so the benchmark
+// counts those.
 func testBootExits(t *testing.T, h *host) {
 	c := h.boot(t, small("exits"))
 	c.do("echo")
@@ -120,10 +121,16 @@ func testBootExits(t *testing.T, h *host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := r.Msg.GetExitsAtConsoleOpen()
-	t.Logf("exits until the guest's userspace: %d; a little later %v; %v", n, r.Msg.GetVmmExits(), r.Msg.GetKvm())
-	if n == 0 || n > 3000 {
-		t.Errorf("%d exits until the guest's userspace, at most 3000 are promised", n)
+	vmm := uint64(0)
+	for _, n := range r.Msg.GetVmmExits() {
+		vmm += n
+	}
+	t.Logf("exits until the guest's userspace: %d; those that reached the vmm, a little later: %d, %v", r.Msg.GetExitsAtConsoleOpen(), vmm, r.Msg.GetVmmExits())
+	if vmm == 0 || vmm > 450 {
+		t.Errorf("%d exits reached the vmm, at most 450 are promised", vmm)
+	}
+	if r.Msg.GetExitsAtConsoleOpen() == 0 {
+		t.Error("exits until the guest's userspace were not counted")
 	}
 }
 

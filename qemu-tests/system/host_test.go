@@ -273,6 +273,7 @@ func (h *host) diskImage(t *testing.T) string {
 	script := `set -e
 cp --sparse=always "$1" "$2"
 offset=$(partx -g -o START -n 1 "$2" | tr -d ' ')
+mmd -i "$2@@$((offset * 512))" -D s ::/gozen || true
 mcopy -i "$2@@$((offset * 512))" -D o "$3" ::/gozen/seed.json`
 	if out, err := exec.Command("sh", "-c", script, "sh", filepath.Join(buildDir, "gozen.img"), file, seedFile).CombinedOutput(); err != nil {
 		t.Fatalf("put the seed on the disk image: %v\n%s", err, out)
