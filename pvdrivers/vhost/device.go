@@ -41,9 +41,21 @@ func (d *Device) Close() error {
 
 // SetOwner binds the instance to this process and its memory. It comes before
 // everything else, and only once: EBUSY when there is an owner already.
+//
+// The kernel makes a thread for the instance, and a signal that is pending just
+// then (Go's runtime sends them to preempt) makes it give up with ENOMEM, which
+// hides that it should be tried again. So it is, a few times.
 func (d *Device) SetOwner() error {
-	return d.call("VHOST_SET_OWNER", ioctlSetOwner, nil)
+	for try := 1; ; try++ {
+		err := d.call("VHOST_SET_OWNER", ioctlSetOwner, nil)
+		if try == ownerTries || !errors.Is(err, unix.ENOMEM) {
+			return err
+		}
+	}
 }
+
+// ownerTries bounds the tries when memory is short in earnest.
+const ownerTries = 20
 
 // Features returns the feature bits that the kernel has for this kind of
 // device, virtio's own and vhost's.
