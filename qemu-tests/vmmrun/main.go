@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gozen/hypervisor/platform"
 	"gozen/hypervisor/vmmapi"
 )
 
@@ -34,7 +35,8 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-const defaultCmdline = "console=hvc0 8250.nr_uarts=0 pci=noearly"
+// defaultCmdline is what dom0 gives a guest that asks for nothing.
+var defaultCmdline = platform.CommandLine("console=hvc0")
 
 type options struct {
 	vmm, kernel, initrd string
