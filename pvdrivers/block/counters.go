@@ -1,6 +1,10 @@
 package block
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"gozen/pvdrivers/virtqueue"
+)
 
 // counters count since the device was made.
 type counters struct {
@@ -18,19 +22,17 @@ type counters struct {
 
 // retire adds the counts of a session that ended.
 func (c *counters) retire(s *session) {
-	for _, r := range s.rings {
-		c.pastKicks += r.q.Kicks()
-		c.pastCalls += r.q.Calls()
-	}
+	kicks, calls := virtqueue.Notifications(s.queues()...)
+	c.pastKicks += kicks
+	c.pastCalls += calls
 }
 
 func (c *counters) snapshot(s *session) map[string]uint64 {
 	kicks, calls := c.pastKicks, c.pastCalls
 	if s != nil {
-		for _, r := range s.rings {
-			kicks += r.q.Kicks()
-			calls += r.q.Calls()
-		}
+		k, c := virtqueue.Notifications(s.queues()...)
+		kicks += k
+		calls += c
 	}
 	return map[string]uint64{
 		"reads":         c.reads.Load(),

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"gozen/pvdrivers/virtio"
+	"gozen/pvdrivers/virtqueue"
 )
 
 // DefaultWorkers is how many requests of a disk are served at once unless
@@ -34,12 +35,10 @@ type Device struct {
 	config   []byte
 	counters counters
 
-	mu     sync.Mutex // guards active against Counters
-	active *session   // nil while not active
-	ended  []position // of the queues, at the last Reset
+	mu     sync.Mutex       // guards active against Counters
+	active *session         // nil while not active
+	ended  virtio.Positions // at the last Reset
 }
-
-type position struct{ avail, used uint16 }
 
 var _ interface {
 	virtio.Device
@@ -165,7 +164,7 @@ func (d *Device) Reset() {
 		return
 	}
 	s.stop()
-	d.ended = s.positions()
+	d.ended = virtqueue.Positions(s.queues()...)
 	d.mu.Lock()
 	d.active = nil
 	d.counters.retire(s)
@@ -173,12 +172,7 @@ func (d *Device) Reset() {
 }
 
 // Position implements virtio.Positioner.
-func (d *Device) Position(queue int) (avail, used uint16) {
-	if queue < 0 || queue >= len(d.ended) {
-		return 0, 0
-	}
-	return d.ended[queue].avail, d.ended[queue].used
-}
+func (d *Device) Position(queue int) (avail, used uint16) { return d.ended.At(queue) }
 
 // Counters implements virtio.Device.
 func (d *Device) Counters() map[string]uint64 {

@@ -89,10 +89,11 @@ func (s *session) breakDown(err error) {
 	s.stopQueues()
 }
 
-func (s *session) positions() []position {
-	out := make([]position, s.dev.queues)
+// queues returns the queues by number, nil for one that is not in use.
+func (s *session) queues() []*virtqueue.Queue {
+	out := make([]*virtqueue.Queue, s.dev.queues)
 	for _, r := range s.rings {
-		out[r.number].avail, out[r.number].used = r.q.Position()
+		out[r.number] = r.q
 	}
 	return out
 }

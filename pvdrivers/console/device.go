@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"gozen/pvdrivers/virtio"
+	"gozen/pvdrivers/virtqueue"
 )
 
 // Feature bits (virtio 1.2, section 5.3.3).
@@ -51,10 +52,8 @@ type Device struct {
 	mu            sync.Mutex
 	columns, rows uint16
 	active        *session
-	ended         [queueCount]position
+	ended         virtio.Positions // at the last Reset
 }
-
-type position struct{ avail, used uint16 }
 
 var _ interface {
 	virtio.Device
@@ -145,25 +144,14 @@ func (d *Device) Reset() {
 	s.stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ended = [queueCount]position{}
-	for i, q := range s.queues {
-		if q != nil {
-			d.ended[i].avail, d.ended[i].used = q.Position()
-			d.counters.kicks += q.Kicks()
-			d.counters.calls += q.Calls()
-		}
-	}
+	d.ended = virtqueue.Positions(s.queues[:]...)
+	kicks, calls := virtqueue.Notifications(s.queues[:]...)
+	d.counters.kicks += kicks
+	d.counters.calls += calls
 }
 
 // Position implements virtio.Positioner.
-func (d *Device) Position(queue int) (avail, used uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if queue < 0 || queue >= queueCount {
-		return 0, 0
-	}
-	return d.ended[queue].avail, d.ended[queue].used
-}
+func (d *Device) Position(queue int) (avail, used uint16) { return d.ended.At(queue) }
 
 // stateVersion is the version of state.
 const stateVersion = 1

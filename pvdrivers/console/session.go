@@ -34,12 +34,9 @@ func (d *Device) Counters() map[string]uint64 {
 	defer d.mu.Unlock()
 	kicks, calls := d.counters.kicks, d.counters.calls
 	if d.active != nil {
-		for _, q := range d.active.queues {
-			if q != nil {
-				kicks += q.Kicks()
-				calls += q.Calls()
-			}
-		}
+		k, c := virtqueue.Notifications(d.active.queues[:]...)
+		kicks += k
+		calls += c
 	}
 	return map[string]uint64{
 		"input_bytes":  d.counters.inputBytes.Load(),

@@ -57,11 +57,9 @@ type Device struct {
 
 	mu           sync.Mutex
 	active       *session
-	ended        position
-	kicks, calls uint64 // of past activations
+	ended        virtio.Positions // at the last Reset
+	kicks, calls uint64           // of past activations
 }
-
-type position struct{ avail, used uint16 }
 
 var _ interface {
 	virtio.Device
@@ -151,7 +149,7 @@ func (d *Device) Reset() {
 	s.q.Stop()
 	<-s.done
 	d.active = nil
-	d.ended.avail, d.ended.used = s.q.Position()
+	d.ended = virtqueue.Positions(s.q)
 	d.kicks += s.q.Kicks()
 	d.calls += s.q.Calls()
 }
@@ -233,14 +231,7 @@ func (d *Device) fill(segs [][]byte) (n int, err error) {
 }
 
 // Position implements virtio.Positioner.
-func (d *Device) Position(queue int) (avail, used uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if queue != 0 {
-		return 0, 0
-	}
-	return d.ended.avail, d.ended.used
-}
+func (d *Device) Position(queue int) (avail, used uint16) { return d.ended.At(queue) }
 
 // Counters implements virtio.Device.
 func (d *Device) Counters() map[string]uint64 {

@@ -43,18 +43,16 @@ type Device struct {
 	counters counters
 
 	mu     sync.Mutex
-	active path // nil while not active
-	ended  [queueCount]position
+	active path             // nil while not active
+	ended  virtio.Positions // at the last Reset
 }
-
-type position struct{ avail, used uint16 }
 
 // path moves the frames of one activation.
 type path interface {
 	start() error
 	// stop returns when neither the kernel nor a goroutine uses guest memory for the
 	// device any more. It is called once, also after an error of start.
-	stop() ([queueCount]position, error)
+	stop() (virtio.Positions, error)
 	// notifications returns the kicks and interrupts so far, where they are known.
 	notifications() (kicks, calls uint64)
 }
@@ -189,14 +187,7 @@ func (d *Device) Reset() {
 }
 
 // Position implements virtio.Positioner.
-func (d *Device) Position(queue int) (avail, used uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if queue < 0 || queue >= queueCount {
-		return 0, 0
-	}
-	return d.ended[queue].avail, d.ended[queue].used
-}
+func (d *Device) Position(queue int) (avail, used uint16) { return d.ended.At(queue) }
 
 // stateVersion is the version of state.
 const stateVersion = 1

@@ -90,7 +90,8 @@ func (p *kernelPath) start() error {
 	return nil
 }
 
-func (p *kernelPath) stop() (at [queueCount]position, err error) {
+func (p *kernelPath) stop() (virtio.Positions, error) {
+	at := make(virtio.Positions, queueCount)
 	var errs []error
 	for i, up := range p.setUp {
 		if !up {
@@ -101,7 +102,7 @@ func (p *kernelPath) stop() (at [queueCount]position, err error) {
 		base, err := p.dev.vhost.QueueBase(i)
 		errs = append(errs, err, p.dev.vhost.SetQueueError(i, vhost.NoFile))
 		// vhost-net returns a buffer before it takes the next, so both indices agree.
-		at[i] = position{avail: base, used: base}
+		at[i] = virtio.Position{Avail: base, Used: base}
 	}
 	for i, w := range p.watch {
 		if w != nil {

@@ -92,25 +92,14 @@ func (p *userPath) interrupt() {
 	}
 }
 
-func (p *userPath) stop() (at [queueCount]position, err error) {
+func (p *userPath) stop() (virtio.Positions, error) {
 	p.interrupt()
 	p.running.Wait()
-	for i, q := range p.queues {
-		if q != nil {
-			at[i].avail, at[i].used = q.Position()
-		}
-	}
-	return at, nil
+	return virtqueue.Positions(p.queues[:]...), nil
 }
 
 func (p *userPath) notifications() (kicks, calls uint64) {
-	for _, q := range p.queues {
-		if q != nil {
-			kicks += q.Kicks()
-			calls += q.Calls()
-		}
-	}
-	return kicks, calls
+	return virtqueue.Notifications(p.queues[:]...)
 }
 
 // receiver is the direction to the guest.

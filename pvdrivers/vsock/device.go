@@ -53,7 +53,7 @@ type Device struct {
 
 	mu       sync.Mutex
 	active   *session
-	ended    [queueCount]position
+	ended    virtio.Positions // at the last Reset
 	counters counters
 }
 
@@ -63,8 +63,6 @@ type counters struct {
 	kicks, call uint64 // of the event queue, in past activations
 	stopErrors  uint64 // errors of vhost on the way to a reset
 }
-
-type position struct{ avail, used uint16 }
 
 var _ interface {
 	virtio.Device
@@ -156,14 +154,7 @@ func (d *Device) Reset() {
 }
 
 // Position implements virtio.Positioner.
-func (d *Device) Position(queue int) (avail, used uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if queue < 0 || queue >= queueCount {
-		return 0, 0
-	}
-	return d.ended[queue].avail, d.ended[queue].used
-}
+func (d *Device) Position(queue int) (avail, used uint16) { return d.ended.At(queue) }
 
 // Counters implements virtio.Device. What flows through the sockets is not
 // counted: the kernel moves it and keeps no count.

@@ -152,7 +152,8 @@ func (s *session) tellReset() {
 
 // stop returns when neither the kernel nor a goroutine uses guest memory for the
 // device any more.
-func (s *session) stop() (at [queueCount]position, err error) {
+func (s *session) stop() (virtio.Positions, error) {
+	at := make(virtio.Positions, queueCount)
 	errs := []error{s.dev.vhost.SetRunning(false)}
 	for i, up := range s.setUp {
 		if !up {
@@ -161,7 +162,7 @@ func (s *session) stop() (at [queueCount]position, err error) {
 		base, err := s.dev.vhost.QueueBase(i)
 		errs = append(errs, err, s.dev.vhost.SetQueueError(i, vhost.NoFile))
 		// vhost-vsock returns a buffer before it takes the next, so both indices agree.
-		at[i] = position{avail: base, used: base}
+		at[i] = virtio.Position{Avail: base, Used: base}
 	}
 	for i, w := range s.watch {
 		if w != nil {
@@ -176,7 +177,7 @@ func (s *session) stop() (at [queueCount]position, err error) {
 	}
 	s.running.Wait()
 	if s.events != nil {
-		at[queueEvent].avail, at[queueEvent].used = s.events.Position()
+		at[queueEvent].Avail, at[queueEvent].Used = s.events.Position()
 	}
 	return at, errors.Join(errs...)
 }
