@@ -10,24 +10,17 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gozen/hypervisor/platform"
 	"gozen/hypervisor/vmmapi"
+	"gozen/qemu-tests/vmmhost"
 )
 
 type list []string
@@ -84,23 +77,45 @@ func main() {
 	}
 }
 
+func (o options) guest() vmmhost.Options {
+	out := vmmhost.Options{
+		VMM: o.vmm, Kernel: o.kernel, Initrd: o.initrd, Cmdline: o.cmdline.String(), VCPUs: o.vcpus, MemoryBytes: o.memoryMiB << 20,
+		Taps: o.taps, Vhost: o.vhost, CID: uint32(o.cid), EarlySerial: o.earlySerial, EntropyRate: o.entropyRate, Errors: os.Stderr,
+	}
+	for _, disk := range o.disks {
+		path, readOnly := strings.CutSuffix(disk, ":ro")
+		out.Disks = append(out.Disks, vmmhost.Disk{Path: path, ReadOnly: readOnly})
+	}
+	return out
+}
+
 func run(o options) error {
-	dir, err := os.MkdirTemp("", "vmmrun-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	g := &guest{dir: dir}
-	defer g.close()
-	if err := g.configure(o); err != nil {
-		return err
-	}
 	if o.histogram {
 		if err := startHistograms(); err != nil {
 			return err
 		}
 	}
-	outcome, err := g.run(o)
+	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
+	defer cancel()
+	g, err := vmmhost.Start(ctx, o.guest())
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch(ctx, g, o)
+	}()
+	select {
+	case <-g.Exited():
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr, "vmmrun: time is up: stopping the guest")
+		g.Stop()
+	}
+	outcome, err := g.Outcome()
+	<-watched
+	fmt.Printf("\nvmmrun: %v after %v, %s\n", g.State(), time.Since(g.Started).Round(time.Millisecond), resources(g.State()))
 	if err != nil {
 		return err
 	}
@@ -115,259 +130,38 @@ func run(o options) error {
 	return nil
 }
 
-// guest is what dom0 would keep of a guest.
-type guest struct {
-	dir     string
-	cfg     vmmapi.Config
-	files   []*os.File // from vmmapi.FirstFD on
-	ring    *vmmapi.Ring
-	outcome *os.File
-}
-
-func (g *guest) close() {
-	for _, f := range g.files {
-		_ = f.Close()
-	}
-}
-
-// pass hands f to the vmm and returns its number there.
-func (g *guest) pass(f *os.File) int {
-	g.files = append(g.files, f)
-	return vmmapi.FirstFD + len(g.files) - 1
-}
-
-func (g *guest) open(path string, flag int) (int, error) {
-	f, err := os.OpenFile(path, flag, 0)
-	if err != nil {
-		return 0, err
-	}
-	return g.pass(f), nil
-}
-
-func (g *guest) configure(o options) error {
-	var id [16]byte
-	_, _ = rand.Read(id[:])
-	g.cfg = vmmapi.Config{
-		Platform: vmmapi.Platform, Name: "vmmrun", ID: hex.EncodeToString(id[:]), VCPUs: o.vcpus,
-		MemoryBytes: o.memoryMiB << 20, Cmdline: o.cmdline.String(), EarlySerial: o.earlySerial,
-	}
-	c := &g.cfg
-	var err error
-	if c.KVM, err = g.open("/dev/kvm", os.O_RDWR); err != nil {
-		return err
-	}
-	// As dom0 does, for the whole host; without it the guest only runs slower.
-	if err := os.WriteFile("/sys/kernel/mm/transparent_hugepage/shmem_enabled", []byte("advise"), 0); err != nil {
-		fmt.Fprintln(os.Stderr, "vmmrun: guest memory without huge pages:", err)
-	}
-	fd, err := unix.MemfdCreate("guest-memory", unix.MFD_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("memfd_create: %w", err)
-	}
-	memory := os.NewFile(uintptr(fd), "guest memory")
-	c.Memory = g.pass(memory)
-	if err := memory.Truncate(int64(c.MemoryBytes)); err != nil {
-		return err
-	}
-	if c.Kernel, err = g.open(o.kernel, os.O_RDONLY); err != nil {
-		return err
-	}
-	if o.initrd != "" {
-		if c.Initrd, err = g.open(o.initrd, os.O_RDONLY); err != nil {
-			return err
-		}
-	}
-	ring, err := os.Create(filepath.Join(g.dir, "console.ring"))
-	if err != nil {
-		return err
-	}
-	c.Console.Ring = g.pass(ring)
-	if g.ring, err = vmmapi.CreateRing(ring, vmmapi.DefaultRingBytes); err != nil {
-		return err
-	}
-	for i, disk := range o.disks {
-		path, readOnly := strings.CutSuffix(disk, ":ro")
-		flag := os.O_RDWR
-		if readOnly {
-			flag = os.O_RDONLY
-		}
-		fd, err := g.open(path, flag)
-		if err != nil {
-			return err
-		}
-		c.Disks = append(c.Disks, vmmapi.Disk{File: fd, ReadOnly: readOnly, Serial: fmt.Sprintf("disk%d", i), Name: filepath.Base(path)})
-	}
-	if err := g.addNics(o); err != nil {
-		return err
-	}
-	c.Entropy.BytesPerSecond = o.entropyRate
-	if c.Entropy.Source, err = g.open("/dev/urandom", os.O_RDONLY); err != nil {
-		return err
-	}
-	if o.cid != 0 {
-		fd, err := g.open("/dev/vhost-vsock", os.O_RDWR)
-		if err != nil {
-			return err
-		}
-		c.Vsock = &vmmapi.Vsock{Vhost: fd, CID: uint32(o.cid)}
-	}
-	if g.outcome, err = os.Create(filepath.Join(g.dir, "outcome.json")); err != nil {
-		return err
-	}
-	c.Outcome = g.pass(g.outcome)
-	return nil
-}
-
-func (g *guest) addNics(o options) error {
-	for i, name := range o.taps {
-		tap, err := openTap(name)
-		if err != nil {
-			return err
-		}
-		nic := vmmapi.Nic{Tap: g.pass(tap), MAC: fmt.Sprintf("52:54:00:00:00:%02x", i+1)}
-		if o.vhost {
-			if nic.Vhost, err = g.open("/dev/vhost-net", os.O_RDWR); err != nil {
-				return err
-			}
-		}
-		g.cfg.Nics = append(g.cfg.Nics, nic)
-	}
-	return nil
-}
-
-func openTap(name string) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("/dev/net/tun: %w", err)
-	}
-	// Not through os.File: the descriptor must stay blocking until the vmm decides.
-	req, err := unix.NewIfreq(name)
-	if err != nil {
-		_ = unix.Close(fd)
-		return nil, err
-	}
-	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("tap %s: TUNSETIFF: %w", name, err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
-}
-
-func (g *guest) run(o options) (*vmmapi.Outcome, error) {
-	socket := filepath.Join(g.dir, "control.sock")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	l.SetUnlinkOnClose(false)
-	control, err := l.File()
-	if err != nil {
-		return nil, err
-	}
-	defer control.Close()
-	config, err := vmmapi.SealedConfig(&g.cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer config.Close()
-
-	cmd := exec.Command(o.vmm)
-	cmd.ExtraFiles = append([]*os.File{config, control}, g.files...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	started := time.Now()
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	// From here on only the vmm listens: a connection after its end is refused.
-	_ = l.Close()
-	_ = control.Close()
-
-	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
-	defer cancel()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		g.watch(ctx, socket, o, started)
-	}()
-	select {
-	case err = <-exited:
-	case <-ctx.Done():
-		fmt.Fprintln(os.Stderr, "vmmrun: time is up: stopping the guest")
-		_ = cmd.Process.Signal(unix.SIGTERM)
-		err = <-exited
-	}
-	<-watched
-	fmt.Printf("\nvmmrun: %v after %v, %s\n", cmd.ProcessState, time.Since(started).Round(time.Millisecond), resources(cmd.ProcessState))
-	if err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			return nil, err
-		}
-	}
-	if _, err := g.outcome.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	outcome, err := vmmapi.ReadOutcome(g.outcome)
-	if err == nil && outcome == nil {
-		err = errors.New("the vmm left no outcome")
-	}
-	return outcome, err
-}
-
 func resources(s *os.ProcessState) string {
 	return fmt.Sprintf("user %v, system %v", s.UserTime().Round(time.Millisecond), s.SystemTime().Round(time.Millisecond))
 }
 
 // watch prints events and the console, and does what the flags ask for, until
 // the vmm is gone.
-func (g *guest) watch(ctx context.Context, socket string, o options, started time.Time) {
-	c, err := vmmapi.Dial(ctx, socket)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "vmmrun:", err)
-		return
-	}
-	defer c.Close()
-	console, err := c.Console(ctx)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "vmmrun:", err)
-		return
-	}
-	defer console.Close()
+func watch(ctx context.Context, g *vmmhost.Guest, o options) {
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		_, _ = io.Copy(os.Stdout, console)
+		_, _ = io.Copy(os.Stdout, g.Console)
 	}()
 	if o.button > 0 {
 		time.AfterFunc(o.button, func() {
-			if _, err := c.Do(ctx, vmmapi.Request{Op: vmmapi.OpPowerButton}); err != nil {
+			if _, err := g.Control.Do(ctx, vmmapi.Request{Op: vmmapi.OpPowerButton}); err != nil {
 				fmt.Fprintln(os.Stderr, "vmmrun:", err)
 			}
 		})
 	}
-	events, err := c.Events(ctx)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "vmmrun:", err)
-		return
-	}
-	defer events.Close()
 	for {
-		e, err := events.Next()
+		e, err := g.Events.Next()
 		if err != nil {
 			break
 		}
-		fmt.Fprintf(os.Stderr, "vmmrun: +%v %s %s %s\n", time.Since(started).Round(time.Millisecond), e.Kind, e.Device, e.Message)
+		fmt.Fprintf(os.Stderr, "vmmrun: +%v %s %s %s\n", time.Since(g.Started).Round(time.Millisecond), e.Kind, e.Device, e.Message)
 		if e.Kind == vmmapi.EventConsole && o.histogram {
 			if err := printHistograms(); err != nil {
 				fmt.Fprintln(os.Stderr, "vmmrun:", err)
 			}
 		}
 		if e.Kind == vmmapi.EventConsole && o.input != "" {
-			_, _ = io.WriteString(console, strings.TrimSuffix(o.input, "\n")+"\n")
+			_, _ = io.WriteString(g.Console, strings.TrimSuffix(o.input, "\n")+"\n")
 		}
 	}
 	<-shown
