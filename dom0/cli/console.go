@@ -33,7 +33,8 @@ the guest as well.
 
 Standard input and output may be pipes: bytes pass unchanged and no key detaches.
 At the end of the input the output goes on, until the guest stops, --until finds
-its text (exit code 0), or --timeout passes (exit code 7).`
+its text (exit code 0), --timeout passes (exit code 7), or SIGINT, SIGTERM or
+SIGHUP comes (exit code 130).`
 
 func (a *app) guestConsoleCommand() *cobra.Command {
 	var (
@@ -108,6 +109,10 @@ func (a *app) attach(ctx context.Context, h *host, at attachment) error {
 		}
 		a.note("Console of guest %s; %s. If nothing shows, press Enter.", at.name, leave)
 	}
+	// The HTTP/2 client does not look at the context while it waits for more of an
+	// answer whose request is still open, as a console's is: somebody has to close
+	// the answer for Receive to return.
+	defer context.AfterFunc(ctx, func() { _ = stream.CloseResponse() })()
 	session := &terminal.Session{In: a.In, Out: a.Out, Escape: at.escape, Until: at.until, Cancel: cancel}
 	end, err := session.Run(ctx, stream)
 	switch {

@@ -18,11 +18,13 @@ import (
 
 	"gozen/dom0/cli"
 	"gozen/dom0/daemon"
+	"gozen/dom0/guesttest"
 )
 
 var update = flag.Bool("update", false, "write what commands print into the scripts")
 
 func TestMain(m *testing.M) {
+	guesttest.Main()
 	testscript.Main(m, map[string]func(){
 		"gozen": func() {
 			os.Exit(cli.Main(os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/term"
 
@@ -14,6 +16,10 @@ import (
 
 // inputSize is how much typed or piped input goes into one message, in bytes.
 const inputSize = 16 << 10
+
+// parting is how long output that has arrived may take to be written when the
+// session is over. It may go to somebody who does not read.
+const parting = time.Second
 
 // Stream is the console call of the API; the guest is named already.
 type Stream interface {
@@ -39,22 +45,20 @@ type Session struct {
 	Escape int
 	// Until ends the session when the guest printed it; may be empty.
 	Until string
-	// Cancel ends the stream: Receive must then return. It may be called more than
-	// once and from any goroutine.
+	// Cancel ends the context of Run and the stream: Receive must then return. It may
+	// be called more than once and from any goroutine.
 	Cancel func()
 
 	mu       sync.Mutex // only one goroutine may send at a time
 	stream   Stream
-	detached bool
+	detached atomic.Bool
 	guard    func() // restores the terminal when a goroutine panics
 }
 
-// Run moves bytes both ways until one side ends. It returns with the terminal as
-// it was before. The end of a piped input ends nothing: a script wants the
-// answer too.
+// Run moves bytes both ways until one side or the context ends; the stream must
+// end with the context. It returns with the terminal as it was before. The end of
+// a piped input ends nothing: a script wants the answer too.
 func (s *Session) Run(ctx context.Context, stream Stream) (End, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	s.stream, s.guard = stream, func() {}
 	escape := NoEscape
 	if term.IsTerminal(int(s.In.Fd())) {
@@ -67,17 +71,46 @@ func (s *Session) Run(ctx context.Context, stream Stream) (End, error) {
 		s.guard = raw.Guard
 		sizes, stop := Sizes(s.In)
 		defer stop()
-		go s.sendSizes(ctx, sizes)
+		done := make(chan struct{})
+		defer close(done)
+		go s.sendSizes(done, sizes)
 	}
 	// Nothing can wake this goroutine from its read; it ends with the process, or
 	// with the next key.
 	go s.sendInput(escape)
+	ended := make(chan outcome, 1)
+	go func() {
+		defer s.guard()
+		end, err := s.copyOutput(stream)
+		ended <- outcome{end, err}
+	}()
+	var o outcome
+	select {
+	case o = <-ended:
+	case <-ctx.Done():
+		select {
+		case o = <-ended:
+		case <-time.After(parting):
+			o = outcome{Closed, context.Cause(ctx)}
+		}
+	}
+	if s.detached.Load() {
+		return Detached, nil
+	}
+	return o.end, o.err
+}
+
+// outcome is what Run returns.
+type outcome struct {
+	end End
+	err error
+}
+
+// copyOutput prints what the guest does until the stream ends.
+func (s *Session) copyOutput(stream Stream) (End, error) {
 	finder := NewFinder(s.Until)
 	for {
 		msg, err := stream.Receive()
-		if s.isDetached() {
-			return Detached, nil
-		}
 		if errors.Is(err, io.EOF) {
 			return Closed, nil
 		}
@@ -91,12 +124,6 @@ func (s *Session) Run(ctx context.Context, stream Stream) (End, error) {
 			return Found, nil
 		}
 	}
-}
-
-func (s *Session) isDetached() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.detached
 }
 
 // send reports whether there is still somebody to send to. Why not, Receive says.
@@ -116,9 +143,7 @@ func (s *Session) sendInput(escape int) {
 			return
 		}
 		if detach {
-			s.mu.Lock()
-			s.detached = true
-			s.mu.Unlock()
+			s.detached.Store(true)
 			s.Cancel()
 			return
 		}
@@ -128,11 +153,11 @@ func (s *Session) sendInput(escape int) {
 	}
 }
 
-func (s *Session) sendSizes(ctx context.Context, sizes <-chan [2]int) {
+func (s *Session) sendSizes(done <-chan struct{}, sizes <-chan [2]int) {
 	defer s.guard()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-done:
 			return
 		case size := <-sizes:
 			if !s.send(&gozenv1.ConsoleRequest{Size: &gozenv1.TerminalSize{Columns: uint32(size[0]), Rows: uint32(size[1])}}) {

@@ -59,8 +59,11 @@ type result struct {
 	out string
 }
 
-// start runs a session on a line and returns its input and its end.
-func start(t *testing.T, l *line, s *Session) <-chan result {
+// start runs a session on a line and returns its end.
+func start(t *testing.T, l interface {
+	Stream
+	cancel()
+}, s *Session) <-chan result {
 	t.Helper()
 	var out bytes.Buffer
 	if s.Out == nil {
@@ -105,6 +108,35 @@ func TestPipes(t *testing.T) {
 	if got := <-done; got != (result{Closed, nil, "one\r\ntwo\x00"}) {
 		t.Errorf("%+v", got)
 	}
+}
+
+// A guest that takes no input is heard all the same.
+func TestInputWaits(t *testing.T) {
+	r, w := pipe(t)
+	l := &busyLine{line: newLine(), sending: make(chan struct{})}
+	done := start(t, l, &Session{In: r, Escape: NoEscape})
+	if _, err := w.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	<-l.sending
+	l.out <- []byte("one ")
+	l.out <- []byte("two")
+	close(l.out)
+	if got := <-done; got != (result{Closed, nil, "one two"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// busyLine is a line on which nothing can be sent until it is cut.
+type busyLine struct {
+	*line
+	sending chan struct{} // closed when the session tries
+}
+
+func (l *busyLine) Send(*gozenv1.ConsoleRequest) error {
+	close(l.sending)
+	<-l.cut
+	return io.EOF
 }
 
 func TestUntil(t *testing.T) {
