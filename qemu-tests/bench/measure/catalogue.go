@@ -21,6 +21,8 @@ type Measure struct {
 	Target string
 	Limit  float64
 	Ratio  float64
+	// Against is how the names of the peers begin that Ratio is against; "" is all.
+	Against string
 	// Quick measures are taken by a quick run too: they do not depend on speed.
 	Quick bool
 	// PerHost divides the value by the sample of subject "host": an overhead.
@@ -74,34 +76,34 @@ var Catalogue = []Measure{
 	{Name: "exit.roundtrip", Group: GroupExits, Title: "doorbell to interrupt and back (entropy, 16 bytes)", Unit: "ns"},
 	{Name: "exit.idle", Group: GroupExits, Title: "exits of an idle guest, a second and vCPU", Unit: "exits/s", Quick: true, Limit: 5, Target: "< 5"},
 
-	{Name: "disk.file.randread.1", Group: GroupDisk, Title: "file, 4 KiB random read, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.randread.4", Group: GroupDisk, Title: "file, 4 KiB random read, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.randread.32", Group: GroupDisk, Title: "file, 4 KiB random read, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.randwrite.1", Group: GroupDisk, Title: "file, 4 KiB random write, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.randwrite.4", Group: GroupDisk, Title: "file, 4 KiB random write, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.randwrite.32", Group: GroupDisk, Title: "file, 4 KiB random write, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.read", Group: GroupDisk, Title: "file, 128 KiB sequential read", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.write", Group: GroupDisk, Title: "file, 128 KiB sequential write", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.file.fsync", Group: GroupDisk, Title: "file, 4 KiB write and fsync", Unit: "µs", Ratio: 1, Target: "≤ 1.0 of QEMU"},
-	{Name: "disk.raw.randread.1", Group: GroupDisk, Title: "device, 4 KiB random read, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.randread.4", Group: GroupDisk, Title: "device, 4 KiB random read, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.randread.32", Group: GroupDisk, Title: "device, 4 KiB random read, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.randwrite.1", Group: GroupDisk, Title: "device, 4 KiB random write, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.randwrite.4", Group: GroupDisk, Title: "device, 4 KiB random write, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.randwrite.32", Group: GroupDisk, Title: "device, 4 KiB random write, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.read", Group: GroupDisk, Title: "device, 128 KiB sequential read", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.write", Group: GroupDisk, Title: "device, 128 KiB sequential write", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "disk.raw.fsync", Group: GroupDisk, Title: "device, 4 KiB write and fsync", Unit: "µs", Ratio: 1, Target: "≤ 1.0 of QEMU"},
+	{Name: "disk.file.randread.1", Group: GroupDisk, Title: "file, 4 KiB random read, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.randread.4", Group: GroupDisk, Title: "file, 4 KiB random read, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.randread.32", Group: GroupDisk, Title: "file, 4 KiB random read, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.randwrite.1", Group: GroupDisk, Title: "file, 4 KiB random write, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.randwrite.4", Group: GroupDisk, Title: "file, 4 KiB random write, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.randwrite.32", Group: GroupDisk, Title: "file, 4 KiB random write, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.read", Group: GroupDisk, Title: "file, 128 KiB sequential read", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.write", Group: GroupDisk, Title: "file, 128 KiB sequential write", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.file.fsync", Group: GroupDisk, Title: "file, 4 KiB write and fsync", Unit: "µs", Ratio: 1, Against: "qemu", Target: "≤ 1.0 of QEMU"},
+	{Name: "disk.raw.randread.1", Group: GroupDisk, Title: "device, 4 KiB random read, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.randread.4", Group: GroupDisk, Title: "device, 4 KiB random read, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.randread.32", Group: GroupDisk, Title: "device, 4 KiB random read, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.randwrite.1", Group: GroupDisk, Title: "device, 4 KiB random write, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.randwrite.4", Group: GroupDisk, Title: "device, 4 KiB random write, depth 4", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.randwrite.32", Group: GroupDisk, Title: "device, 4 KiB random write, depth 32", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.read", Group: GroupDisk, Title: "device, 128 KiB sequential read", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.write", Group: GroupDisk, Title: "device, 128 KiB sequential write", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "disk.raw.fsync", Group: GroupDisk, Title: "device, 4 KiB write and fsync", Unit: "µs", Ratio: 1, Against: "qemu", Target: "≤ 1.0 of QEMU"},
 	{Name: "disk.exits", Group: GroupDisk, Title: "exits a request (4 KiB random read, depth 32)", Unit: "exits", Quick: true},
 	{Name: "disk.syscalls", Group: GroupDisk, Title: "system calls of the VMM a request (the same)", Unit: "calls", Quick: true},
 
-	{Name: "net.host.send", Group: GroupNetwork, Title: "guest to dom0, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "net.host.receive", Group: GroupNetwork, Title: "dom0 to guest, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "net.host.latency", Group: GroupNetwork, Title: "guest to dom0, request and response", Unit: "µs", Ratio: 1, Target: "≤ 1.0 of QEMU"},
-	{Name: "net.host.packets", Group: GroupNetwork, Title: "guest to dom0, 64-byte datagrams", Unit: "packets/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
+	{Name: "net.host.send", Group: GroupNetwork, Title: "guest to dom0, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "net.host.receive", Group: GroupNetwork, Title: "dom0 to guest, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "net.host.latency", Group: GroupNetwork, Title: "guest to dom0, request and response", Unit: "µs", Ratio: 1, Against: "qemu", Target: "≤ 1.0 of QEMU"},
+	{Name: "net.host.packets", Group: GroupNetwork, Title: "guest to dom0, 64-byte datagrams", Unit: "packets/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
 	{Name: "net.host.exits", Group: GroupNetwork, Title: "exits a datagram", Unit: "exits", Quick: true},
-	{Name: "net.guest.send", Group: GroupNetwork, Title: "guest to guest, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Target: "≥ 1.0 of QEMU"},
-	{Name: "net.guest.latency", Group: GroupNetwork, Title: "guest to guest, request and response", Unit: "µs", Ratio: 1, Target: "≤ 1.0 of QEMU"},
+	{Name: "net.guest.send", Group: GroupNetwork, Title: "guest to guest, TCP", Unit: "MiB/s", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},
+	{Name: "net.guest.latency", Group: GroupNetwork, Title: "guest to guest, request and response", Unit: "µs", Ratio: 1, Against: "qemu", Target: "≤ 1.0 of QEMU"},
 
 	{Name: "entropy.rate", Group: GroupEntropy, Title: "bytes from the entropy device", Unit: "KiB/s", Better: HigherIsBetter},
 }
