@@ -3,36 +3,23 @@ package enrol
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"gozen/dom0/cli/remote"
 	"gozen/dom0/identity"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
-	"gozen/hypercalls/gen/gozen/v1/gozenv1connect"
 )
 
 // Client is a connection to a host's management API.
-type Client struct {
-	Hosts   gozenv1connect.HostServiceClient
-	Guests  gozenv1connect.GuestServiceClient
-	Volumes gozenv1connect.VolumeServiceClient
-	Images  gozenv1connect.ImageServiceClient
+type Client struct{ *remote.Host }
 
-	http *http.Client
-}
+const dialTimeout = 5 * time.Second
 
-const (
-	dialTimeout = 5 * time.Second
-	// A host that answers no ping for this long is given up, so that a stream to a
-	// host whose power was cut ends.
-	pingAfter = 10 * time.Second
-	pingWait  = 30 * time.Second
-	// maxMessage bounds what the host may send in one message, in bytes.
-	maxMessage = 16 << 20
-)
+// patience is for a host that may still be starting, under emulation perhaps:
+// tries are short, silence is borne.
+var patience = remote.Patience{Dial: dialTimeout, PingAfter: 10 * time.Second, PingWait: 30 * time.Second}
 
 // Connect prepares a connection to the host at an address; nothing is sent
 // before the first call. An identity other than e.Admin may be given.
@@ -41,28 +28,8 @@ func (e *Enrolment) Connect(address string, admin identity.Pair) (*Client, error
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
-	protocols := &http.Protocols{}
-	protocols.SetHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSHandshakeTimeout: dialTimeout,
-		TLSClientConfig:     config,
-		Protocols:           protocols,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
-	}}
-	base := "https://" + address
-	limit := connect.WithReadMaxBytes(maxMessage)
-	return &Client{
-		Hosts:   gozenv1connect.NewHostServiceClient(client, base, limit),
-		Guests:  gozenv1connect.NewGuestServiceClient(client, base, limit),
-		Volumes: gozenv1connect.NewVolumeServiceClient(client, base, limit),
-		Images:  gozenv1connect.NewImageServiceClient(client, base, limit),
-		http:    client,
-	}, nil
+	return &Client{remote.Connect(address, config, patience)}, nil
 }
-
-// Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // retryPause is the pause between two tries to reach a starting host.
 const retryPause = 250 * time.Millisecond

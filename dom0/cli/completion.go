@@ -76,7 +76,7 @@ func (a *app) complete(cmd *cobra.Command, used []string, list completer) ([]str
 // completeGuests completes any number of guests.
 func (a *app) completeGuests(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return a.complete(cmd, args, func(ctx context.Context, h *host) ([]string, error) {
-		list, err := call(ctx, h.guests.List, &gozenv1.ListGuestsRequest{})
+		list, err := call(ctx, h.Guests.List, &gozenv1.ListGuestsRequest{})
 		return texts(list.GetGuests(), func(g *gozenv1.Guest) string {
 			return g.GetSpec().GetName() + "\t" + guestspec.StateName(g.GetStatus().GetState())
 		}), err
@@ -99,7 +99,7 @@ func (a *app) completeGuest(cmd *cobra.Command, args []string, typed string) ([]
 
 func (a *app) completeVolumes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return a.complete(cmd, args, func(ctx context.Context, h *host) ([]string, error) {
-		list, err := call(ctx, h.volumes.List, &gozenv1.ListVolumesRequest{})
+		list, err := call(ctx, h.Volumes.List, &gozenv1.ListVolumesRequest{})
 		return texts(list.GetVolumes(), func(v *gozenv1.Volume) string {
 			text := v.GetName() + "\t" + quantity.Bytes(v.GetSizeBytes())
 			if v.GetUsedBy() != "" {
@@ -118,7 +118,7 @@ func (a *app) completeImages(cmd *cobra.Command, args []string, typed string) ([
 func (a *app) completeImagesOf(kind gozenv1.ImageKind) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return a.complete(cmd, args, func(ctx context.Context, h *host) ([]string, error) {
-			list, err := call(ctx, h.images.List, &gozenv1.ListImagesRequest{})
+			list, err := call(ctx, h.Images.List, &gozenv1.ListImagesRequest{})
 			var out []string
 			for _, i := range list.GetImages() {
 				if kind == gozenv1.ImageKind_IMAGE_KIND_UNSPECIFIED || i.GetKind() == kind {

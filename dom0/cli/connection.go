@@ -2,36 +2,24 @@ package cli
 
 import (
 	"context"
-	"net"
-	"net/http"
 	"os"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"gozen/dom0/cli/contexts"
-	"gozen/hypercalls/gen/gozen/v1/gozenv1connect"
+	"gozen/dom0/cli/remote"
 )
 
-const (
-	dialTimeout = 10 * time.Second
-	// A silent connection is probed after pingAfter and given up pingTimeout later,
-	// so that a console or a log does not hang on a host that lost its power.
-	pingAfter   = 15 * time.Second
-	pingTimeout = 15 * time.Second
-	// callTimeout bounds calls that the host answers at once.
-	callTimeout = 30 * time.Second
-	// maxMessage bounds what a host may send in one message, in bytes.
-	maxMessage = 16 << 20
-)
+// callTimeout bounds calls that the host answers at once.
+const callTimeout = 30 * time.Second
+
+var patience = remote.Patience{Dial: 10 * time.Second, PingAfter: 15 * time.Second, PingWait: 15 * time.Second}
 
 // host is a connection to the chosen host; nothing is sent before the first call.
 type host struct {
+	*remote.Host
 	context *contexts.Context
-	hosts   gozenv1connect.HostServiceClient
-	guests  gozenv1connect.GuestServiceClient
-	volumes gozenv1connect.VolumeServiceClient
-	images  gozenv1connect.ImageServiceClient
 }
 
 // chosen returns the name of the context to use: --context, $GOZEN_CONTEXT, or
@@ -62,24 +50,7 @@ func (a *app) connect() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	protocols := &http.Protocols{}
-	protocols.SetHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSHandshakeTimeout: dialTimeout,
-		TLSClientConfig:     cfg,
-		Protocols:           protocols,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}}
-	base := "https://" + c.Address
-	opts := connect.WithClientOptions(connect.WithReadMaxBytes(maxMessage))
-	return &host{
-		context: c,
-		hosts:   gozenv1connect.NewHostServiceClient(client, base, opts),
-		guests:  gozenv1connect.NewGuestServiceClient(client, base, opts),
-		volumes: gozenv1connect.NewVolumeServiceClient(client, base, opts),
-		images:  gozenv1connect.NewImageServiceClient(client, base, opts),
-	}, nil
+	return &host{remote.Connect(c.Address, cfg, patience), c}, nil
 }
 
 // call makes a unary call that the host answers at once.

@@ -97,7 +97,7 @@ func (a *app) guestConsoleCommand() *cobra.Command {
 func (a *app) attach(ctx context.Context, h *host, at attachment) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := h.guests.Console(ctx)
+	stream := h.Guests.Console(ctx)
 	// io.EOF means that the host has answered already; Receive says what.
 	if err := stream.Send(&gozenv1.ConsoleRequest{Name: at.name, Replay: at.replay}); err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -140,7 +140,7 @@ func (a *app) attach(ctx context.Context, h *host, at attachment) error {
 func (a *app) ended(h *host, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	resp, err := call(ctx, h.guests.Get, &gozenv1.GetGuestRequest{Name: name})
+	resp, err := call(ctx, h.Guests.Get, &gozenv1.GetGuestRequest{Name: name})
 	if err != nil {
 		if failure.Of(err, a.host).Code == failure.NotFound {
 			a.note("\r\nGuest %s was removed.", name)

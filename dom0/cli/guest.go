@@ -44,7 +44,7 @@ func (a *app) guestListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := call(cmd.Context(), h.guests.List, &gozenv1.ListGuestsRequest{})
+			list, err := call(cmd.Context(), h.Guests.List, &gozenv1.ListGuestsRequest{})
 			if err != nil {
 				return err
 			}
@@ -192,7 +192,7 @@ func (a *app) guestInspectCommand() *cobra.Command {
 			}
 			first := true
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.guests.Get, &gozenv1.GetGuestRequest{Name: name})
+				resp, err := call(cmd.Context(), h.Guests.Get, &gozenv1.GetGuestRequest{Name: name})
 				if err != nil {
 					return err
 				}

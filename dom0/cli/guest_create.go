@@ -115,7 +115,7 @@ func (a *app) guestCreate(cmd *cobra.Command, args []string, f *createFlags) err
 	if err != nil {
 		return err
 	}
-	resp, err := callLong(cmd.Context(), h.guests.Create, &gozenv1.CreateGuestRequest{Spec: spec, Start: f.start})
+	resp, err := callLong(cmd.Context(), h.Guests.Create, &gozenv1.CreateGuestRequest{Spec: spec, Start: f.start})
 	if err != nil {
 		return a.createFailed(cmd.Context(), h, spec.Name, f.start, err)
 	}
@@ -139,7 +139,7 @@ func (a *app) createFailed(ctx context.Context, h *host, name string, start bool
 	if !start || f.Code == failure.Unreachable || connect.CodeOf(err) == connect.CodeAlreadyExists {
 		return err
 	}
-	if _, missing := call(ctx, h.guests.Get, &gozenv1.GetGuestRequest{Name: name}); missing != nil {
+	if _, missing := call(ctx, h.Guests.Get, &gozenv1.GetGuestRequest{Name: name}); missing != nil {
 		return err
 	}
 	return f.WithHint("Guest %s was created all the same. Start it again: gozen guest start %s\n"+

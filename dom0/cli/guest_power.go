@@ -30,7 +30,7 @@ func (a *app) guestStartCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := callLong(cmd.Context(), h.guests.Start, &gozenv1.StartGuestRequest{Name: name})
+				resp, err := callLong(cmd.Context(), h.Guests.Start, &gozenv1.StartGuestRequest{Name: name})
 				if err != nil {
 					return err
 				}
@@ -76,7 +76,7 @@ func (a *app) guestStopCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := callLong(cmd.Context(), h.guests.Stop, &gozenv1.StopGuestRequest{Name: name, Timeout: override})
+				resp, err := callLong(cmd.Context(), h.Guests.Stop, &gozenv1.StopGuestRequest{Name: name, Timeout: override})
 				if err != nil {
 					return err
 				}
@@ -103,7 +103,7 @@ func (a *app) guestKillCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.guests.Kill, &gozenv1.KillGuestRequest{Name: name})
+				resp, err := call(cmd.Context(), h.Guests.Kill, &gozenv1.KillGuestRequest{Name: name})
 				if err != nil {
 					return err
 				}
@@ -127,7 +127,7 @@ func (a *app) guestRemoveCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				_, err := call(cmd.Context(), h.guests.Delete, &gozenv1.DeleteGuestRequest{Name: name, Force: force})
+				_, err := call(cmd.Context(), h.Guests.Delete, &gozenv1.DeleteGuestRequest{Name: name, Force: force})
 				if err != nil {
 					return err
 				}
@@ -177,7 +177,7 @@ func (a *app) guestWaitCommand() *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, timeout+callTimeout)
 				defer cancel()
 			}
-			resp, err := callLong(ctx, h.guests.Wait, req)
+			resp, err := callLong(ctx, h.Guests.Wait, req)
 			if err != nil {
 				if f := failure.Of(err, a.host); f.Code == failure.Timeout {
 					return failure.New(failure.Timeout, "guest %q was not %s within %s", args[0], strings.Join(states, " or "), timeout).

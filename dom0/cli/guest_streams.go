@@ -41,7 +41,7 @@ func (a *app) guestLogCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := h.guests.GetLog(cmd.Context(), connect.NewRequest(&gozenv1.GetGuestLogRequest{Name: args[0], Follow: follow}))
+			stream, err := h.Guests.GetLog(cmd.Context(), connect.NewRequest(&gozenv1.GetGuestLogRequest{Name: args[0], Follow: follow}))
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (a *app) guestEventsCommand() *cobra.Command {
 			if len(args) == 1 {
 				req.Name = args[0]
 			}
-			stream, err := h.guests.Events(cmd.Context(), connect.NewRequest(req))
+			stream, err := h.Guests.Events(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -132,7 +132,7 @@ func (a *app) guestStatsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stats, err := call(cmd.Context(), h.guests.Stats, &gozenv1.GuestStatsRequest{Name: args[0]})
+			stats, err := call(cmd.Context(), h.Guests.Stats, &gozenv1.GuestStatsRequest{Name: args[0]})
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,7 @@ func (a *app) hostInfoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			info, err := call(cmd.Context(), h.hosts.GetInfo, &gozenv1.GetInfoRequest{})
+			info, err := call(cmd.Context(), h.Hosts.GetInfo, &gozenv1.GetInfoRequest{})
 			if err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (a *app) hostLogCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := h.hosts.GetLog(cmd.Context(), connect.NewRequest(&gozenv1.GetHostLogRequest{Follow: follow}))
+			stream, err := h.Hosts.GetLog(cmd.Context(), connect.NewRequest(&gozenv1.GetHostLogRequest{Follow: follow}))
 			if err != nil {
 				return err
 			}
@@ -162,7 +162,7 @@ func (a *app) hostShutdownCommand(name, short, verb string, mode gozenv1.Shutdow
 				req.Timeout = durationpb.New(timeout)
 			}
 			if !yes {
-				info, err := call(cmd.Context(), h.hosts.GetInfo, &gozenv1.GetInfoRequest{})
+				info, err := call(cmd.Context(), h.Hosts.GetInfo, &gozenv1.GetInfoRequest{})
 				if err != nil {
 					return err
 				}
@@ -171,7 +171,7 @@ func (a *app) hostShutdownCommand(name, short, verb string, mode gozenv1.Shutdow
 					return err
 				}
 			}
-			if _, err := callLong(cmd.Context(), h.hosts.Shutdown, req); err != nil {
+			if _, err := callLong(cmd.Context(), h.Hosts.Shutdown, req); err != nil {
 				return err
 			}
 			a.say("host %s %s once its guests have stopped", h.context.Name, verb)

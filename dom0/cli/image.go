@@ -44,7 +44,7 @@ func (a *app) imageListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := call(cmd.Context(), h.images.List, &gozenv1.ListImagesRequest{})
+			list, err := call(cmd.Context(), h.Images.List, &gozenv1.ListImagesRequest{})
 			if err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (a *app) imageInspectCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.images.Get, &gozenv1.GetImageRequest{Name: name})
+				resp, err := call(cmd.Context(), h.Images.Get, &gozenv1.GetImageRequest{Name: name})
 				if err != nil {
 					return err
 				}
@@ -121,7 +121,7 @@ func (a *app) imageRemoveCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				if _, err := call(cmd.Context(), h.images.Delete, &gozenv1.DeleteImageRequest{Name: name}); err != nil {
+				if _, err := call(cmd.Context(), h.Images.Delete, &gozenv1.DeleteImageRequest{Name: name}); err != nil {
 					return err
 				}
 				a.say("image %s removed", name)
@@ -186,7 +186,7 @@ nothing behind. From a pipe (-) --size, in bytes, is needed.`,
 
 // image runs the upload of an image.
 func (u *upload) image(ctx context.Context, h *host) (*gozenv1.Image, error) {
-	resp, err := send(ctx, u, h.images.Upload, func(header *gozenv1.UploadHeader, chunk *gozenv1.UploadChunk, trailer *gozenv1.UploadTrailer) *gozenv1.UploadImageRequest {
+	resp, err := send(ctx, u, h.Images.Upload, func(header *gozenv1.UploadHeader, chunk *gozenv1.UploadChunk, trailer *gozenv1.UploadTrailer) *gozenv1.UploadImageRequest {
 		switch {
 		case header != nil:
 			return &gozenv1.UploadImageRequest{Part: &gozenv1.UploadImageRequest_Header{Header: header}}

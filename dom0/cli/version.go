@@ -43,7 +43,7 @@ func (a *app) versionCommand() *cobra.Command {
 				}
 				ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 				defer cancel()
-				info, err := call(ctx, h.hosts.GetInfo, &gozenv1.GetInfoRequest{})
+				info, err := call(ctx, h.Hosts.GetInfo, &gozenv1.GetInfoRequest{})
 				if err != nil {
 					return err
 				}

@@ -49,7 +49,7 @@ func (a *app) volumeCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			resp, err := call(cmd.Context(), h.volumes.Create, &gozenv1.CreateVolumeRequest{Name: args[0], SizeBytes: n})
+			resp, err := call(cmd.Context(), h.Volumes.Create, &gozenv1.CreateVolumeRequest{Name: args[0], SizeBytes: n})
 			if err != nil {
 				return err
 			}
@@ -92,7 +92,7 @@ func (a *app) volumeListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := call(cmd.Context(), h.volumes.List, &gozenv1.ListVolumesRequest{})
+			list, err := call(cmd.Context(), h.Volumes.List, &gozenv1.ListVolumesRequest{})
 			if err != nil {
 				return err
 			}
@@ -134,7 +134,7 @@ func (a *app) volumeInspectCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.volumes.Get, &gozenv1.GetVolumeRequest{Name: name})
+				resp, err := call(cmd.Context(), h.Volumes.Get, &gozenv1.GetVolumeRequest{Name: name})
 				if err != nil {
 					return err
 				}
@@ -172,7 +172,7 @@ func (a *app) volumeRemoveCommand() *cobra.Command {
 				return err
 			}
 			return a.each(cmd.Context(), args, func(name string) error {
-				if _, err := call(cmd.Context(), h.volumes.Delete, &gozenv1.DeleteVolumeRequest{Name: name}); err != nil {
+				if _, err := call(cmd.Context(), h.Volumes.Delete, &gozenv1.DeleteVolumeRequest{Name: name}); err != nil {
 					return err
 				}
 				a.say("volume %s removed", name)
@@ -253,7 +253,7 @@ func completeFile(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 
 // volume runs the upload of a volume.
 func (u *upload) volume(ctx context.Context, h *host) (*gozenv1.Volume, error) {
-	resp, err := send(ctx, u, h.volumes.Upload, func(header *gozenv1.UploadHeader, chunk *gozenv1.UploadChunk, trailer *gozenv1.UploadTrailer) *gozenv1.UploadVolumeRequest {
+	resp, err := send(ctx, u, h.Volumes.Upload, func(header *gozenv1.UploadHeader, chunk *gozenv1.UploadChunk, trailer *gozenv1.UploadTrailer) *gozenv1.UploadVolumeRequest {
 		switch {
 		case header != nil:
 			return &gozenv1.UploadVolumeRequest{Part: &gozenv1.UploadVolumeRequest_Header{Header: header}}
