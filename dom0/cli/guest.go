@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -178,6 +179,7 @@ func (a *app) paintState(s string) string {
 }
 
 func (a *app) guestInspectCommand() *cobra.Command {
+	first := true
 	return &cobra.Command{
 		Use:     "inspect NAME...",
 		Aliases: []string{"show"},
@@ -185,27 +187,20 @@ func (a *app) guestInspectCommand() *cobra.Command {
 		Example: "  gozen guest inspect web\n" +
 			"  gozen guest inspect web -o json | jq .spec > web.json",
 		Args: atLeastOne("NAME"), ValidArgsFunction: a.completeGuests,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			resp, err := call(ctx, h.Guests.Get, &gozenv1.GetGuestRequest{Name: name})
 			if err != nil {
 				return err
 			}
-			first := true
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.Guests.Get, &gozenv1.GetGuestRequest{Name: name})
-				if err != nil {
-					return err
-				}
-				if a.json() {
-					return a.printJSON(resp.Guest)
-				}
-				if !first {
-					a.say("")
-				}
-				first = false
-				return a.printGuest(resp.Guest)
-			})
-		},
+			if a.json() {
+				return a.printJSON(resp.Guest)
+			}
+			if !first {
+				a.say("")
+			}
+			first = false
+			return a.printGuest(resp.Guest)
+		}),
 	}
 }
 

@@ -25,20 +25,16 @@ func (a *app) guestStartCommand() *cobra.Command {
 			if attach && (len(args) > 1 || a.json()) {
 				return usageError(cmd, "--attach takes one guest, and no -o json")
 			}
-			h, err := a.connect()
-			if err != nil {
-				return err
-			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := callLong(cmd.Context(), h.Guests.Start, &gozenv1.StartGuestRequest{Name: name})
+			return a.forEach(func(ctx context.Context, h *host, name string) error {
+				resp, err := callLong(ctx, h.Guests.Start, &gozenv1.StartGuestRequest{Name: name})
 				if err != nil {
 					return err
 				}
 				if attach {
-					return a.attach(cmd.Context(), h, attachment{name: name, replay: true, escape: defaultEscape})
+					return a.attach(ctx, h, attachment{name: name, replay: true, escape: defaultEscape})
 				}
 				return a.done(resp.Guest, "guest %s started", name)
-			})
+			})(cmd, args)
 		},
 	}
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "attach to the console at once")
@@ -71,12 +67,8 @@ func (a *app) guestStopCommand() *cobra.Command {
 				}
 				override = durationpb.New(timeout)
 			}
-			h, err := a.connect()
-			if err != nil {
-				return err
-			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := callLong(cmd.Context(), h.Guests.Stop, &gozenv1.StopGuestRequest{Name: name, Timeout: override})
+			return a.forEach(func(ctx context.Context, h *host, name string) error {
+				resp, err := callLong(ctx, h.Guests.Stop, &gozenv1.StopGuestRequest{Name: name, Timeout: override})
 				if err != nil {
 					return err
 				}
@@ -84,7 +76,7 @@ func (a *app) guestStopCommand() *cobra.Command {
 					a.note("guest %s did not stop by itself in time and was killed", name)
 				}
 				return a.done(resp.Guest, "guest %s stopped", name)
-			})
+			})(cmd, args)
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "time to stop by itself (default: the guest's own, 60s)")
@@ -97,19 +89,13 @@ func (a *app) guestKillCommand() *cobra.Command {
 		Short:   "End guests at once, as if their power was cut",
 		Example: "  gozen guest kill web",
 		Args:    atLeastOne("NAME"), ValidArgsFunction: a.completeGuests,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			resp, err := call(ctx, h.Guests.Kill, &gozenv1.KillGuestRequest{Name: name})
 			if err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.Guests.Kill, &gozenv1.KillGuestRequest{Name: name})
-				if err != nil {
-					return err
-				}
-				return a.done(resp.Guest, "guest %s killed", name)
-			})
-		},
+			return a.done(resp.Guest, "guest %s killed", name)
+		}),
 	}
 }
 
@@ -121,20 +107,14 @@ func (a *app) guestRemoveCommand() *cobra.Command {
 		Short:   "Forget stopped guests; their volumes stay",
 		Example: "  gozen guest rm web\n  gozen guest rm --force web   # kill it first if it runs",
 		Args:    atLeastOne("NAME"), ValidArgsFunction: a.completeGuests,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			_, err := call(ctx, h.Guests.Delete, &gozenv1.DeleteGuestRequest{Name: name, Force: force})
 			if err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				_, err := call(cmd.Context(), h.Guests.Delete, &gozenv1.DeleteGuestRequest{Name: name, Force: force})
-				if err != nil {
-					return err
-				}
-				a.say("guest %s removed; its volumes stay", name)
-				return nil
-			})
-		},
+			a.say("guest %s removed; its volumes stay", name)
+			return nil
+		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "kill the guest first when it runs")
 	return cmd

@@ -80,31 +80,25 @@ func (a *app) imageInspectCommand() *cobra.Command {
 		Short:   "Show everything about images",
 		Example: "  gozen image inspect linux",
 		Args:    atLeastOne("NAME"), ValidArgsFunction: a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			resp, err := call(ctx, h.Images.Get, &gozenv1.GetImageRequest{Name: name})
 			if err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.Images.Get, &gozenv1.GetImageRequest{Name: name})
-				if err != nil {
-					return err
-				}
-				i := resp.Image
-				if a.json() {
-					return a.printJSON(i)
-				}
-				var s sheet
-				s.add("Image", "%s", i.GetName())
-				s.add("Kind", "%s", kindName(i.GetKind()))
-				s.add("Format", "%s", i.GetFormat())
-				s.add("Size", "%s (%d bytes)", quantity.Bytes(i.GetSizeBytes()), i.GetSizeBytes())
-				s.add("SHA-256", "%s", hex.EncodeToString(i.GetSha256()))
-				s.add("Used by", "%s", cmp.Or(strings.Join(i.GetUsedBy(), ", "), "nobody"))
-				s.add("Created", "%s", moment(i.GetCreatedAt()))
-				return s.print(a)
-			})
-		},
+			i := resp.Image
+			if a.json() {
+				return a.printJSON(i)
+			}
+			var s sheet
+			s.add("Image", "%s", i.GetName())
+			s.add("Kind", "%s", kindName(i.GetKind()))
+			s.add("Format", "%s", i.GetFormat())
+			s.add("Size", "%s (%d bytes)", quantity.Bytes(i.GetSizeBytes()), i.GetSizeBytes())
+			s.add("SHA-256", "%s", hex.EncodeToString(i.GetSha256()))
+			s.add("Used by", "%s", cmp.Or(strings.Join(i.GetUsedBy(), ", "), "nobody"))
+			s.add("Created", "%s", moment(i.GetCreatedAt()))
+			return s.print(a)
+		}),
 	}
 }
 
@@ -115,19 +109,13 @@ func (a *app) imageRemoveCommand() *cobra.Command {
 		Short:   "Remove images that no guest names",
 		Example: "  gozen image rm linux",
 		Args:    atLeastOne("NAME"), ValidArgsFunction: a.completeImages,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
-			if err != nil {
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			if _, err := call(ctx, h.Images.Delete, &gozenv1.DeleteImageRequest{Name: name}); err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				if _, err := call(cmd.Context(), h.Images.Delete, &gozenv1.DeleteImageRequest{Name: name}); err != nil {
-					return err
-				}
-				a.say("image %s removed", name)
-				return nil
-			})
-		},
+			a.say("image %s removed", name)
+			return nil
+		}),
 	}
 }
 

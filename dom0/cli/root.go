@@ -240,6 +240,17 @@ func (a *app) each(ctx context.Context, names []string, do func(name string) err
 	return last
 }
 
+// forEach is what a command runs that does the same on the host for every name.
+func (a *app) forEach(do func(ctx context.Context, h *host, name string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, names []string) error {
+		h, err := a.connect()
+		if err != nil {
+			return err
+		}
+		return a.each(cmd.Context(), names, func(name string) error { return do(cmd.Context(), h, name) })
+	}
+}
+
 // isTerminal tells whether a stream is one.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)

@@ -128,29 +128,23 @@ func (a *app) volumeInspectCommand() *cobra.Command {
 		Short:   "Show everything about volumes",
 		Example: "  gozen volume inspect root\n  gozen volume inspect root -o json | jq -r .allocatedBytes",
 		Args:    atLeastOne("NAME"), ValidArgsFunction: a.completeVolumes,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.connect()
+		RunE: a.forEach(func(ctx context.Context, h *host, name string) error {
+			resp, err := call(ctx, h.Volumes.Get, &gozenv1.GetVolumeRequest{Name: name})
 			if err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, func(name string) error {
-				resp, err := call(cmd.Context(), h.Volumes.Get, &gozenv1.GetVolumeRequest{Name: name})
-				if err != nil {
-					return err
-				}
-				v := resp.Volume
-				if a.json() {
-					return a.printJSON(v)
-				}
-				var s sheet
-				s.add("Volume", "%s", v.GetName())
-				s.add("Size", "%s (%d bytes)", quantity.Bytes(v.GetSizeBytes()), v.GetSizeBytes())
-				s.add("Allocated", "%s", quantity.Bytes(v.GetAllocatedBytes()))
-				s.add("Used by", "%s", cmp.Or(v.GetUsedBy(), "nobody"))
-				s.add("Created", "%s", moment(v.GetCreatedAt()))
-				return s.print(a)
-			})
-		},
+			v := resp.Volume
+			if a.json() {
+				return a.printJSON(v)
+			}
+			var s sheet
+			s.add("Volume", "%s", v.GetName())
+			s.add("Size", "%s (%d bytes)", quantity.Bytes(v.GetSizeBytes()), v.GetSizeBytes())
+			s.add("Allocated", "%s", quantity.Bytes(v.GetAllocatedBytes()))
+			s.add("Used by", "%s", cmp.Or(v.GetUsedBy(), "nobody"))
+			s.add("Created", "%s", moment(v.GetCreatedAt()))
+			return s.print(a)
+		}),
 	}
 }
 
