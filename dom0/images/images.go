@@ -59,11 +59,11 @@ type record struct {
 type Store struct {
 	dir     string
 	records *state.Store[record]
+	inbox   *upload.Inbox
 
 	mu     sync.Mutex
 	images map[string]*record
 	claims map[string]map[string]bool // image → guests
-	coming map[string]bool            // names that uploads in progress will take
 }
 
 // Open opens the directory, creating it if need be, and removes the contents of
@@ -73,7 +73,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
-	s := &Store{dir: dir, records: records, claims: make(map[string]map[string]bool), coming: make(map[string]bool)}
+	s := &Store{dir: dir, records: records, claims: make(map[string]map[string]bool)}
 	s.images, err = records.Load(func(name string, r *record) error {
 		if err := naming.CheckFile("image", name); err != nil {
 			return err
@@ -93,7 +93,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
-	if err := upload.Clean(dir); err != nil {
+	if s.inbox, err = upload.OpenInbox(dir, "image", suffix); err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -221,39 +221,35 @@ func (s *Store) Upload(name string, kind Kind, size uint64) (*Upload, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.coming[name] {
-		return nil, fault.New(fault.Exists, "image %q: an upload of that name is under way", name)
+	if err := s.inbox.Free(name); err != nil {
+		return nil, err
 	}
 	if s.images[name] != nil {
 		return nil, fault.New(fault.Exists, "image %q: exists already", name)
 	}
-	u, err := upload.Begin(s.dir, fmt.Sprintf("image %q", name), size)
+	u, err := s.inbox.Begin(name, size)
 	if err != nil {
 		return nil, err
 	}
-	s.coming[name] = true
-	return &Upload{s: s, name: name, rec: record{Kind: kind, SizeBytes: size}, u: u}, nil
+	return &Upload{Upload: u, s: s, name: name, rec: record{Kind: kind, SizeBytes: size}}, nil
 }
 
 // Upload is an image on its way in. It is for one goroutine.
 type Upload struct {
+	*upload.Upload
 	s    *Store
 	name string
 	rec  record
-	u    *upload.Upload
 }
-
-// Write puts data at a rising offset.
-func (u *Upload) Write(offset uint64, data []byte) error { return u.u.Write(offset, data) }
 
 // Commit makes the image exist if its SHA-256 is the given one and, for a
 // kernel, if guests can be started from it.
 func (u *Upload) Commit(sha256 []byte) (Image, error) {
-	if err := u.u.Verify(sha256); err != nil {
+	if err := u.Verify(sha256); err != nil {
 		return Image{}, err
 	}
 	if u.rec.Kind == Kernel {
-		info, err := linuxboot.Inspect(u.u.File(), int64(u.rec.SizeBytes))
+		info, err := linuxboot.Inspect(u.File(), int64(u.rec.SizeBytes))
 		if err != nil {
 			return Image{}, fault.New(fault.Invalid, "image %q: not a kernel that a guest can be started from: %w", u.name, err)
 		}
@@ -267,7 +263,7 @@ func (u *Upload) Commit(sha256 []byte) (Image, error) {
 	if err := os.Remove(s.path(u.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Image{}, fmt.Errorf("image %q: %w", u.name, err)
 	}
-	if err := u.u.Commit(sha256, u.name+suffix); err != nil {
+	if err := u.Upload.Commit(sha256); err != nil {
 		return Image{}, err
 	}
 	if err := s.records.Put(u.name, &u.rec); err != nil {
@@ -276,14 +272,6 @@ func (u *Upload) Commit(sha256 []byte) (Image, error) {
 	}
 	s.images[u.name] = &u.rec
 	return s.get(u.name)
-}
-
-// Abort removes what arrived, unless Commit succeeded.
-func (u *Upload) Abort() {
-	u.u.Abort()
-	u.s.mu.Lock()
-	defer u.s.mu.Unlock()
-	delete(u.s.coming, u.name)
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+suffix) }

@@ -5,4 +5,7 @@
 // the content durable and only then gives the file its name. An upload that
 // ends in any other way leaves nothing, a power cut included: the temporary
 // files of uploads that nobody will finish are removed when the daemon starts.
+//
+// An Inbox is a directory of such files. It keeps the names that uploads under
+// way will take, so that no two are for the same.
 package upload

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,26 +27,26 @@ var zeros [256 << 10]byte
 
 // Upload is one file on its way in. It is for one goroutine.
 type Upload struct {
+	box  *Inbox
+	name string
 	what string // for messages: `volume "web"`
 	f    *os.File
-	dir  string
+	dir  string // the inbox's
 	size uint64
 	next uint64 // everything before was received or skipped
 	sum  hash.Hash
 	done bool
 }
 
-// Begin starts the upload of a file of size bytes into dir. what names the thing
-// in errors. The caller must end it with Commit or Abort.
-func Begin(dir, what string, size uint64) (*Upload, error) {
-	f, err := os.CreateTemp(dir, tempPrefix)
+func newUpload(b *Inbox, name string, size uint64) (*Upload, error) {
+	f, err := os.CreateTemp(b.dir, tempPrefix)
 	if err != nil {
-		return nil, DiskError(what, dir, err)
+		return nil, DiskError(b.what(name), b.dir, err)
 	}
-	u := &Upload{what: what, f: f, dir: dir, size: size, sum: sha256.New()}
+	u := &Upload{box: b, name: name, what: b.what(name), f: f, dir: b.dir, size: size, sum: sha256.New()}
 	if err := f.Truncate(int64(size)); err != nil {
-		u.Abort()
-		return nil, DiskError(what, dir, err)
+		u.remove()
+		return nil, DiskError(u.what, u.dir, err)
 	}
 	return u, nil
 }
@@ -91,11 +90,11 @@ func (u *Upload) Verify(want []byte) error {
 
 // Commit verifies, if not done before, and gives the file its name in the
 // directory. It does not replace a file of that name.
-func (u *Upload) Commit(want []byte, name string) error {
+func (u *Upload) Commit(want []byte) error {
 	if err := u.Verify(want); err != nil {
 		return err
 	}
-	to := filepath.Join(u.dir, name)
+	to := filepath.Join(u.dir, u.name+u.box.suffix)
 	err := unix.Renameat2(unix.AT_FDCWD, u.f.Name(), unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EEXIST) {
 		return fault.New(fault.Exists, "%s: exists already", u.what)
@@ -104,6 +103,7 @@ func (u *Upload) Commit(want []byte, name string) error {
 		return DiskError(u.what, u.dir, err)
 	}
 	u.done = true
+	u.box.came(u.name)
 	_ = u.f.Close() // synced above: nothing is left to fail
 	if err := state.SyncDir(u.dir); err != nil {
 		return DiskError(u.what, u.dir, err)
@@ -117,6 +117,11 @@ func (u *Upload) Abort() {
 		return
 	}
 	u.done = true
+	u.remove()
+	u.box.came(u.name)
+}
+
+func (u *Upload) remove() {
 	_ = os.Remove(u.f.Name())
 	_ = u.f.Close()
 }
@@ -151,23 +156,6 @@ func writeSparse(w io.WriterAt, data []byte, off int64) error {
 			}
 		}
 		data, off = data[n:], off+int64(n)
-	}
-	return nil
-}
-
-// Clean removes the temporary files of uploads that were never finished. It must
-// run before the first Begin in that directory.
-func Clean(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("remove unfinished uploads: %w", err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("remove unfinished upload: %w", err)
-			}
-		}
 	}
 	return nil
 }

@@ -38,10 +38,10 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(data)
-	if err := u.Commit(sum[:], "v"); err != nil {
+	if err := u.Commit(sum[:]); err != nil {
 		t.Error(err)
 	}
-	if err := os.Remove(dir + "/v"); err != nil {
+	if err := os.Remove(dir + "/v.raw"); err != nil {
 		t.Error(err)
 	}
 }

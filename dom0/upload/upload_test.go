@@ -17,7 +17,11 @@ import (
 
 func begin(t *testing.T, dir string, size uint64) *Upload {
 	t.Helper()
-	u, err := Begin(dir, `volume "v"`, size)
+	box, err := OpenInbox(dir, "volume", ".raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := box.Begin("v", size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,7 @@ func TestWhole(t *testing.T) {
 		}
 	}
 	sum := sha256.Sum256(want)
-	if err := u.Commit(sum[:], "v.raw"); err != nil {
+	if err := u.Commit(sum[:]); err != nil {
 		t.Fatal(err)
 	}
 	u.Abort() // does nothing any more
@@ -77,8 +81,8 @@ func TestRefusals(t *testing.T) {
 		{"far past the end", func(u *Upload) error { return u.Write(1<<64-1, []byte("abc")) }, fault.Invalid, "4096 bytes in all"},
 		{"backwards", func(u *Upload) error { return errors.Join(u.Write(10, []byte("abc")), u.Write(12, []byte("x"))) }, fault.Invalid, "must rise"},
 		{"large chunk", func(u *Upload) error { return u.Write(0, make([]byte, MaxChunk+1)) }, fault.Invalid, "at most"},
-		{"no digest", func(u *Upload) error { return u.Commit(nil, "v") }, fault.Invalid, "SHA-256 has 32"},
-		{"wrong digest", func(u *Upload) error { return u.Commit(make([]byte, 32), "v") }, fault.Aborted, "changed on the way"},
+		{"no digest", func(u *Upload) error { return u.Commit(nil) }, fault.Invalid, "SHA-256 has 32"},
+		{"wrong digest", func(u *Upload) error { return u.Commit(make([]byte, 32)) }, fault.Aborted, "changed on the way"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -97,15 +101,15 @@ func TestRefusals(t *testing.T) {
 
 func TestNothingIsReplaced(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "v"), []byte("precious"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "v.raw"), []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	u := begin(t, dir, 0)
 	sum := sha256.Sum256(nil)
-	if err := u.Commit(sum[:], "v"); fault.KindOf(err) != fault.Exists {
+	if err := u.Commit(sum[:]); fault.KindOf(err) != fault.Exists {
 		t.Errorf("error %v", err)
 	}
-	if b, err := os.ReadFile(filepath.Join(dir, "v")); err != nil || string(b) != "precious" {
+	if b, err := os.ReadFile(filepath.Join(dir, "v.raw")); err != nil || string(b) != "precious" {
 		t.Errorf("%q, %v", b, err)
 	}
 }
@@ -119,7 +123,7 @@ func TestClean(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kept"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Clean(dir); err != nil {
+	if _, err := OpenInbox(dir, "volume", ".raw"); err != nil {
 		t.Fatal(err)
 	}
 	if n := files(t, dir); n != 1 {
@@ -140,10 +144,14 @@ func TestFullDiskIsExplained(t *testing.T) {
 // Whatever the pieces, the file is what was sent.
 func TestAnyPieces(t *testing.T) {
 	dir := t.TempDir()
+	box, err := OpenInbox(dir, "file", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(0, 64<<10).Draw(t, "size")
 		want := make([]byte, size)
-		u, err := Begin(dir, "x", uint64(size))
+		u, err := box.Begin("x", uint64(size))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,15 +175,64 @@ func TestAnyPieces(t *testing.T) {
 			at += n
 		}
 		sum := sha256.Sum256(want)
-		if err := u.Commit(sum[:], "file"); err != nil {
+		if err := u.Commit(sum[:]); err != nil {
 			t.Fatal(err)
 		}
-		got, err := os.ReadFile(filepath.Join(dir, "file"))
+		got, err := os.ReadFile(filepath.Join(dir, "x"))
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("content differs, %v", err)
 		}
-		if err := os.Remove(filepath.Join(dir, "file")); err != nil {
+		if err := os.Remove(filepath.Join(dir, "x")); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestOneUploadOfAName(t *testing.T) {
+	dir := t.TempDir()
+	box, err := OpenInbox(dir, "volume", ".raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(nil)
+	for _, c := range []struct {
+		name string
+		end  func(*Upload)
+	}{
+		{"abort", (*Upload).Abort},
+		{"commit", func(u *Upload) {
+			if err := u.Commit(sum[:]); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"abort after a refused commit", func(u *Upload) {
+			if err := u.Commit(sum[:]); fault.KindOf(err) != fault.Exists {
+				t.Errorf("error %v", err)
+			}
+			if err := box.Free("v"); err == nil {
+				t.Error("a refused commit ended the upload")
+			}
+			u.Abort()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u, err := box.Begin("v", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = box.Begin("v", 0)
+			for _, err := range []error{err, box.Free("v")} {
+				if fault.KindOf(err) != fault.Exists || !strings.Contains(err.Error(), `volume "v": an upload of that name is under way`) {
+					t.Errorf("error %v", err)
+				}
+			}
+			if err := box.Free("w"); err != nil {
+				t.Error(err)
+			}
+			c.end(u)
+			if err := box.Free("v"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -45,11 +45,11 @@ type Use struct {
 
 // Store is the directory of volumes. Its methods may be used from many goroutines.
 type Store struct {
-	dir string
+	dir   string
+	inbox *upload.Inbox
 
 	mu     sync.Mutex
 	claims map[string]map[string]bool // volume → guest → for writing
-	coming map[string]bool            // names that uploads in progress will take
 }
 
 // Open opens the directory, creating it if need be, and removes the temporary
@@ -58,10 +58,11 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}
-	if err := upload.Clean(dir); err != nil {
+	inbox, err := upload.OpenInbox(dir, "volume", suffix)
+	if err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}
-	return &Store{dir: dir, claims: make(map[string]map[string]bool), coming: make(map[string]bool)}, nil
+	return &Store{dir: dir, inbox: inbox, claims: make(map[string]map[string]bool)}, nil
 }
 
 // Create makes an empty volume. Its space is taken when it is written to.
@@ -230,38 +231,26 @@ func (s *Store) Upload(name string, size uint64) (*Upload, error) {
 	if err := s.free(name); err != nil {
 		return nil, err
 	}
-	u, err := upload.Begin(s.dir, fmt.Sprintf("volume %q", name), size)
+	u, err := s.inbox.Begin(name, size)
 	if err != nil {
 		return nil, err
 	}
-	s.coming[name] = true
-	return &Upload{s: s, name: name, u: u}, nil
+	return &Upload{Upload: u, s: s, name: name}, nil
 }
 
 // Upload is a volume on its way in. It is for one goroutine.
 type Upload struct {
+	*upload.Upload
 	s    *Store
 	name string
-	u    *upload.Upload
 }
-
-// Write puts data at a rising offset.
-func (u *Upload) Write(offset uint64, data []byte) error { return u.u.Write(offset, data) }
 
 // Commit makes the volume exist if its SHA-256 is the given one.
 func (u *Upload) Commit(sha256 []byte) (Volume, error) {
-	if err := u.u.Commit(sha256, u.name+suffix); err != nil {
+	if err := u.Upload.Commit(sha256); err != nil {
 		return Volume{}, err
 	}
 	return u.s.Get(u.name)
-}
-
-// Abort removes what arrived, unless Commit succeeded.
-func (u *Upload) Abort() {
-	u.u.Abort()
-	u.s.mu.Lock()
-	defer u.s.mu.Unlock()
-	delete(u.s.coming, u.name)
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name+suffix) }
@@ -297,14 +286,15 @@ func (s *Store) get(name string) (Volume, error) {
 
 // free refuses a name that is taken, or will be.
 func (s *Store) free(name string) error {
+	if err := s.inbox.Free(name); err != nil {
+		return err
+	}
 	_, err := s.get(name)
 	switch {
 	case err == nil:
 		return fault.New(fault.Exists, "volume %q: exists already", name)
 	case fault.KindOf(err) != fault.NotFound:
 		return err
-	case s.coming[name]:
-		return fault.New(fault.Exists, "volume %q: an upload of that name is under way", name)
 	}
 	return nil
 }
