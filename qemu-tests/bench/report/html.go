@@ -29,7 +29,7 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 // HTML writes the run as one page that needs nothing else: no script, no font, no
 // picture. The error is that of w.
 func HTML(w io.Writer, run *measure.Run) error {
-	b, err := build(run).html()
+	b, err := build(measure.Catalogue, run).html()
 	if err != nil {
 		return err
 	}

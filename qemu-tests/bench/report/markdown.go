@@ -18,7 +18,7 @@ const (
 // Markdown writes the run as part of a page: a second-level heading, and third
 // level ones below it. The error is that of w.
 func Markdown(w io.Writer, run *measure.Run) error {
-	_, err := io.WriteString(w, build(run).markdown())
+	_, err := io.WriteString(w, build(measure.Catalogue, run).markdown())
 	return err
 }
 
@@ -30,7 +30,7 @@ func Update(path string, run *measure.Run) error {
 	if err != nil {
 		return fmt.Errorf("report: page of results: %w", err)
 	}
-	out, err := replace(string(page), build(run).markdown())
+	out, err := replace(string(page), build(measure.Catalogue, run).markdown())
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}

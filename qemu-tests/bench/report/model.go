@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,8 @@ const (
 
 // model is a run as the renderings show it.
 type model struct {
+	catalogue []measure.Measure
+
 	Date     time.Time
 	Host     []pair // what the run was taken on
 	Emulated bool
@@ -92,17 +95,17 @@ func (t tally) Targets() int { return t.Met + t.Missed + t.NoPeer + t.NotMeasure
 
 type key struct{ measure, subject, detail string }
 
-// build makes the model of a run. It leaves out what is no number or not in the
-// catalogue, and says so in the notes.
-func build(run *measure.Run) *model {
-	m := &model{Date: run.Date, Emulated: run.Host["emulated"] == "yes"}
+// build makes the model of a run, in the order of the catalogue. It leaves out what
+// is no number or not in the catalogue, and says so in the notes.
+func build(catalogue []measure.Measure, run *measure.Run) *model {
+	m := &model{catalogue: catalogue, Date: run.Date, Emulated: run.Host["emulated"] == "yes"}
 	for _, k := range slices.Sorted(maps.Keys(run.Host)) {
 		m.Host = append(m.Host, pair{clean(k), clean(run.Host[k])})
 	}
 	values := m.collect(run.Samples)
 	names := m.subjects(run, values)
 	m.failures(run.Failures)
-	for _, me := range measure.Catalogue {
+	for _, me := range m.catalogue {
 		g := m.group(me.Group)
 		r := m.row(me, names, values)
 		if len(r.Cells) == 0 {
@@ -134,7 +137,7 @@ func (m *model) collect(samples []measure.Sample) map[key][]float64 {
 	values := make(map[key][]float64)
 	unknown, broken := 0, 0
 	for _, s := range samples {
-		if _, ok := measure.Lookup(s.Measure); !ok {
+		if !slices.ContainsFunc(m.catalogue, func(me measure.Measure) bool { return me.Name == s.Measure }) {
 			unknown++
 			continue
 		}
@@ -202,7 +205,7 @@ func (m *model) failures(list []measure.Failure) {
 			n.Why = "no reason was given"
 		}
 		to := &m.Failures
-		if slices.ContainsFunc(measure.Catalogue, func(me measure.Measure) bool { return me.Group == n.Part }) {
+		if slices.ContainsFunc(m.catalogue, func(me measure.Measure) bool { return me.Group == n.Part }) {
 			to = &m.group(n.Part).Failures
 			n.Part = ""
 		}
@@ -218,7 +221,7 @@ func (m *model) failures(list []measure.Failure) {
 // group finds the group of that name; the first call makes all of them.
 func (m *model) group(name string) *group {
 	if m.Groups == nil {
-		for _, me := range measure.Catalogue {
+		for _, me := range m.catalogue {
 			if !slices.ContainsFunc(m.Groups, func(g group) bool { return g.Name == me.Group }) {
 				m.Groups = append(m.Groups, group{Name: me.Group})
 			}
@@ -343,8 +346,12 @@ func (d detail) largest() float64 {
 // named is the name of a subject, which a broken line may lack.
 func named(s string) string { return cmp.Or(clean(s), "(unnamed)") }
 
+// colours are the sequences by which programs on a console change its colours.
+var colours = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
+
 // clean makes one printable line of at most 300 characters of s.
 func clean(s string) string {
+	s = colours.ReplaceAllString(s, "")
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return ' '

@@ -11,12 +11,14 @@ const (
 	plotPitch  = 38.0 // from one bar to the next
 	plotTop    = 20.0 // from the words above a bar to its middle
 	plotBottom = 20.0 // room for the words at the target
+	plotLeft   = 3.0  // left of zero, so that a dot there is whole
 	plotMargin = 6.0  // right of the largest value
 )
 
 // Plot is the bar chart of a row: positions for the page to draw.
 type Plot struct {
 	Width, Height float64
+	Left          float64 // where zero is
 	Bars          []Bar
 	Target        *Line
 	Words         string // the whole plot in words
@@ -24,11 +26,12 @@ type Plot struct {
 
 // Bar is one subject: from 0 to its median, with all repetitions.
 type Bar struct {
-	Name, Value, Ratio, Class string
-	Y, Width                  float64 // middle, and length
-	Low, High                 float64 // ends of the whisker
-	Whisker                   bool
-	Dots                      []float64
+	Name, Value, Class string
+	Ratio              string  // gozen's value over it
+	Y, Width           float64 // middle, and length
+	Low, High          float64 // ends of the whisker
+	Whisker            bool
+	Dots               []float64
 }
 
 // Line is the bound the verdict was made with.
@@ -41,7 +44,7 @@ type Line struct {
 // Plot lays out the row; subjects are the columns of its group. All bars start at
 // zero: lengths can be compared.
 func (r row) Plot(subjects []string) Plot {
-	p := Plot{Width: plotWidth}
+	p := Plot{Width: plotWidth, Left: plotLeft}
 	top := 0.0
 	for _, name := range subjects {
 		if c := r.Cells[name]; c.N > 0 {
@@ -54,10 +57,10 @@ func (r row) Plot(subjects []string) Plot {
 	}
 	x := func(v float64) float64 {
 		if top <= 0 {
-			return 0
+			return plotLeft
 		}
 		// A tenth of a unit is finer than any screen and keeps the page small.
-		return math.Round(max(0, v)/top*(plotWidth-plotMargin)*10) / 10
+		return plotLeft + math.Round(max(0, v)/top*(plotWidth-plotLeft-plotMargin)*10)/10
 	}
 	y := plotTop
 	for _, name := range subjects {
@@ -65,9 +68,9 @@ func (r row) Plot(subjects []string) Plot {
 		if c.N == 0 {
 			continue
 		}
-		b := Bar{Name: name, Value: number(c.Median, r.Unit), Class: "peer", Y: y, Width: x(c.Median)}
+		b := Bar{Name: short(name), Value: number(c.Median, r.Unit), Class: "peer", Y: y, Width: x(c.Median) - plotLeft}
 		if c.Ratio.Known {
-			b.Ratio = "gozen has " + c.Ratio.String() + " of it"
+			b.Ratio = "gozen " + c.Ratio.String() + " ×"
 		}
 		switch rank(name) {
 		case 0:
@@ -85,7 +88,7 @@ func (r row) Plot(subjects []string) Plot {
 		if p.Words != "" {
 			p.Words += "; "
 		}
-		p.Words += name + " " + b.Value
+		p.Words += b.Name + " " + b.Value
 		if s := lowHigh(c.summary, r.Unit); s != "" && c.N > 1 {
 			p.Words += " (" + s + ")"
 		}
@@ -95,7 +98,7 @@ func (r row) Plot(subjects []string) Plot {
 	if bound {
 		l := &Line{X: x(r.Bound), Anchor: "middle", Text: "target " + number(r.Bound, r.Unit)}
 		if r.Peer != "" {
-			l.Text = fmt.Sprintf("%s × %s", number(r.Measure.Ratio, "exits"), r.Peer)
+			l.Text = fmt.Sprintf("%g × %s", r.Measure.Ratio, r.Peer)
 		}
 		switch {
 		case l.X < plotWidth*0.3:
@@ -108,4 +111,12 @@ func (r row) Plot(subjects []string) Plot {
 		p.Words += "; bound " + number(r.Bound, r.Unit)
 	}
 	return p
+}
+
+// short cuts a name that would run into the number beside it.
+func short(name string) string {
+	if r := []rune(name); len(r) > 28 {
+		return string(r[:27]) + "…"
+	}
+	return name
 }

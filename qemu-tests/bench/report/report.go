@@ -18,7 +18,7 @@ func Write(dir string, run *measure.Run) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("report: directory of the reports: %w", err)
 	}
-	m := build(run)
+	m := build(measure.Catalogue, run)
 	page, err := m.html()
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // Text writes the run as plain text of at most 100 columns, for a terminal. The
 // error is that of w.
 func Text(w io.Writer, run *measure.Run) error {
-	_, err := io.WriteString(w, build(run).text())
+	_, err := io.WriteString(w, build(measure.Catalogue, run).text())
 	return err
 }
 
