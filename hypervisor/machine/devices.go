@@ -3,7 +3,6 @@ package machine
 import (
 	"fmt"
 	"net"
-	"strings"
 
 	"gozen/hypervisor/kvm"
 	"gozen/hypervisor/virtiopci"
@@ -37,20 +36,22 @@ func (m *Machine) addDevices() error {
 }
 
 func (m *Machine) addConsole() error {
-	c, err := console.New(console.Config{Name: "virtio-console0", Output: &consoleSink{m: m}})
+	const name = "virtio-console0"
+	c, err := console.New(console.Config{Name: name, Output: &consoleSink{m: m}})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	m.console = c
 	return m.addDevice(slotConsole, c)
 }
 
 func (m *Machine) addEntropy() error {
+	const name = "virtio-rng0"
 	e, err := entropy.New(entropy.Config{
-		Name: "virtio-rng0", Source: m.cfg.Entropy.Source, BytesPerSecond: m.cfg.Entropy.BytesPerSecond,
+		Name: name, Source: m.cfg.Entropy.Source, BytesPerSecond: m.cfg.Entropy.BytesPerSecond,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return m.addDevice(slotEntropy, e)
 }
@@ -60,20 +61,20 @@ func (m *Machine) addVsock() error {
 	if v == nil {
 		return nil
 	}
-	d, err := vsock.New(vsock.Config{Name: "virtio-vsock0", Vhost: vhost.Open(v.Vhost), CID: v.CID})
+	const name = "virtio-vsock0"
+	d, err := vsock.New(vsock.Config{Name: name, Vhost: vhost.Open(v.Vhost), CID: v.CID})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return m.addDevice(slotVsock, d)
 }
 
 func (m *Machine) addDisks() error {
 	for i, c := range m.cfg.Disks {
-		d, err := block.New(block.Config{
-			Name: fmt.Sprintf("virtio-blk%d", i), FD: c.File, ReadOnly: c.ReadOnly, Serial: c.Serial,
-		})
+		name := fmt.Sprintf("virtio-blk%d", i)
+		d, err := block.New(block.Config{Name: name, FD: c.File, ReadOnly: c.ReadOnly, Serial: c.Serial})
 		if err != nil {
-			return fmt.Errorf("disk %s: %w", c.Name, err)
+			return fmt.Errorf("disk %s: %s: %w", c.Name, name, err)
 		}
 		if err := m.addDevice(slotDisk+i, d); err != nil {
 			return err
@@ -88,13 +89,14 @@ func (m *Machine) addNics() error {
 		if err != nil {
 			return fmt.Errorf("network device %d: %w", i, err)
 		}
-		c := pvnet.Config{Name: fmt.Sprintf("virtio-net%d", i), Tap: n.Tap, MAC: mac, MTU: n.MTU}
+		name := fmt.Sprintf("virtio-net%d", i)
+		c := pvnet.Config{Name: name, Tap: n.Tap, MAC: mac, MTU: n.MTU}
 		if n.Vhost != 0 {
 			c.Vhost = vhost.Open(n.Vhost)
 		}
 		d, err := pvnet.New(c)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := m.addDevice(slotNic+i, d); err != nil {
 			return err
@@ -113,7 +115,7 @@ func (m *Machine) addDevice(slot int, d virtio.Device) error {
 			return m.vm.IOEventFD(kvm.IOEvent{Addr: addr, FD: fd}, on)
 		},
 		OnError: func(err error) {
-			m.event(vmmapi.Event{Kind: vmmapi.EventDeviceError, Device: d.Name(), Message: withoutName(d.Name(), err)})
+			m.event(vmmapi.Event{Kind: vmmapi.EventDeviceError, Device: d.Name(), Message: err.Error()})
 		},
 	})
 	if err != nil {
@@ -131,14 +133,4 @@ type consoleSink struct{ m *Machine }
 func (s *consoleSink) Write(p []byte) (int, error) {
 	s.m.consoleOpened()
 	return s.m.opts.Console.Write(p)
-}
-
-// withoutName is the error's text without the device's name in front, which
-// backend and transport both put there and the event has a field for.
-func withoutName(name string, err error) string {
-	text := err.Error()
-	for strings.HasPrefix(text, name+": ") {
-		text = text[len(name)+2:]
-	}
-	return text
 }

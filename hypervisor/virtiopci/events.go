@@ -36,7 +36,7 @@ func (a *attempt) fail(err error) {
 	a.t.events.isr.Or(isrConfig)
 	signal(a.t.config.vector.FD())
 	if a.t.cfg.OnError != nil {
-		a.t.cfg.OnError(a.t.wrap(err))
+		a.t.cfg.OnError(err)
 	}
 }
 

@@ -140,7 +140,8 @@ func msixCapability(entries int) (body, writable []byte) {
 	return body, le.AppendUint16(nil, msixEnable|msixFunctionMask)
 }
 
-// wrap names the device in every error of the transport.
+// wrap names the device in an error that the transport returns. What OnError and
+// Err tell is told about the device and does not name it.
 func (t *Transport) wrap(err error) error {
 	return fmt.Errorf("%s: %w", t.cfg.Device.Name(), err)
 }

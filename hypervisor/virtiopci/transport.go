@@ -37,8 +37,9 @@ type Config struct {
 	// Doorbell connects (on) or disconnects guest writes of any length and value at
 	// addr with the eventfd.
 	Doorbell func(addr uint64, fd int, on bool) error
-	// OnError is told why the device went to error, from any goroutine and perhaps
-	// with the Transport locked: it must not call back. It may be nil.
+	// OnError is told why the device went to error, without the device's name, from
+	// any goroutine and perhaps with the Transport locked: it must not call back. It
+	// may be nil.
 	OnError func(err error)
 }
 
@@ -149,7 +150,10 @@ func (t *Transport) Close() error {
 	defer t.mu.Unlock()
 	t.stop()
 	t.setDoorbells(0)
-	return errors.Join(t.cfg.Device.Close(), t.release())
+	if err := errors.Join(t.cfg.Device.Close(), t.release()); err != nil {
+		return t.wrap(err)
+	}
+	return nil
 }
 
 // release closes the descriptors of the transport itself.

@@ -47,14 +47,11 @@ var _ interface {
 
 // New opens a disk on c.FD. On an error the descriptor stays the caller's.
 func New(c Config) (*Device, error) {
-	fail := func(err error) (*Device, error) {
-		return nil, fmt.Errorf("%s: %w", c.Name, err)
-	}
 	if len(c.Serial) > idBytes {
-		return fail(fmt.Errorf("serial number %q has more than %d bytes", c.Serial, idBytes))
+		return nil, fmt.Errorf("serial number %q has more than %d bytes", c.Serial, idBytes)
 	}
 	if c.Queues < 0 || c.Workers < 0 {
-		return fail(fmt.Errorf("%d queues, %d workers: want at least one of each", c.Queues, c.Workers))
+		return nil, fmt.Errorf("%d queues, %d workers: want at least one of each", c.Queues, c.Workers)
 	}
 	d := &Device{
 		name:     c.Name,
@@ -68,11 +65,11 @@ func New(c Config) (*Device, error) {
 	copy(d.serial[:], c.Serial)
 	var err error
 	if d.disk, err = openDisk(c.FD, c.ReadOnly, &d.counters); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	d.config, err = binary.Append(nil, binary.LittleEndian, d.configSpace())
 	if err != nil || len(d.config) != configBytes {
-		return fail(fmt.Errorf("encode %d bytes of configuration: %w", len(d.config), err))
+		return nil, fmt.Errorf("encode %d bytes of configuration: %w", len(d.config), err)
 	}
 	return d, nil
 }
@@ -145,7 +142,7 @@ func (d *Device) WriteConfig(uint32, []byte) {}
 func (d *Device) Activate(a *virtio.Activation) error {
 	s, err := newSession(d, a)
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
+		return err
 	}
 	d.mu.Lock()
 	d.active = s
@@ -201,22 +198,19 @@ func (d *Device) Save() (json.RawMessage, error) {
 func (d *Device) Restore(raw json.RawMessage) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("%s: saved state: %w", d.name, err)
+		return fmt.Errorf("saved state: %w", err)
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("%s: saved state has version %d, want %d", d.name, s.Version, stateVersion)
+		return fmt.Errorf("saved state has version %d, want %d", s.Version, stateVersion)
 	}
 	if s.Sectors != d.disk.sectors {
-		return fmt.Errorf("%s: saved with %d sectors, the disk now has %d: restore it with the volume it was saved with",
-			d.name, s.Sectors, d.disk.sectors)
+		return fmt.Errorf("saved with %d sectors, the disk now has %d: restore it with the volume it was saved with",
+			s.Sectors, d.disk.sectors)
 	}
 	return nil
 }
 
 // Close implements virtio.Device.
 func (d *Device) Close() error {
-	if err := d.disk.close(); err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
-	}
-	return nil
+	return d.disk.close()
 }

@@ -85,7 +85,7 @@ func (s *session) stopQueues() {
 
 // breakDown puts the device in error. Requests under way end; no more are taken.
 func (s *session) breakDown(err error) {
-	s.fail(fmt.Errorf("%s: %w", s.dev.name, err))
+	s.fail(err)
 	s.stopQueues()
 }
 

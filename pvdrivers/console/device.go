@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -63,7 +64,7 @@ var _ interface {
 // New makes a console.
 func New(c Config) (*Device, error) {
 	if c.Output == nil {
-		return nil, fmt.Errorf("%s: no sink for its output", c.Name)
+		return nil, errors.New("no sink for its output")
 	}
 	return &Device{name: c.Name, sink: c.Output, in: newInput(), columns: c.Columns, rows: c.Rows}, nil
 }
@@ -123,7 +124,7 @@ func (d *Device) WriteConfig(uint32, []byte) {}
 func (d *Device) Activate(a *virtio.Activation) error {
 	s, err := newSession(d, a)
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
+		return err
 	}
 	d.mu.Lock()
 	d.active = s
@@ -175,13 +176,13 @@ func (d *Device) Save() (json.RawMessage, error) {
 func (d *Device) Restore(raw json.RawMessage) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("%s: saved state: %w", d.name, err)
+		return fmt.Errorf("saved state: %w", err)
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("%s: saved state has version %d, want %d", d.name, s.Version, stateVersion)
+		return fmt.Errorf("saved state has version %d, want %d", s.Version, stateVersion)
 	}
 	if len(s.Input) > InputCapacity {
-		return fmt.Errorf("%s: saved state has %d bytes of input, at most %d fit", d.name, len(s.Input), InputCapacity)
+		return fmt.Errorf("saved state has %d bytes of input, at most %d fit", len(s.Input), InputCapacity)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

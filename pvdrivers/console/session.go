@@ -98,7 +98,7 @@ func (s *session) start() {
 		}
 		s.running.Go(func() {
 			if err := direction(q); err != nil && !errors.Is(err, eventfd.ErrClosed) {
-				s.fail(fmt.Errorf("%s: %w", s.dev.name, err))
+				s.fail(err)
 			}
 		})
 	}

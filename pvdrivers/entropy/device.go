@@ -69,10 +69,10 @@ var _ interface {
 // New makes an entropy device. On an error the descriptor stays the caller's.
 func New(c Config) (*Device, error) {
 	if c.BytesPerSecond == 0 {
-		return nil, fmt.Errorf("%s: a rate of 0 bytes a second would never answer; want at least 1", c.Name)
+		return nil, errors.New("a rate of 0 bytes a second would never answer; want at least 1")
 	}
 	if _, err := unix.FcntlInt(uintptr(c.Source), unix.F_GETFL, 0); err != nil {
-		return nil, fmt.Errorf("%s: source descriptor %d: %w", c.Name, c.Source, err)
+		return nil, fmt.Errorf("source descriptor %d: %w", c.Source, err)
 	}
 	if c.Clock == nil {
 		c.Clock = systemClock{}
@@ -115,14 +115,14 @@ type session struct {
 // Activate implements virtio.Device.
 func (d *Device) Activate(a *virtio.Activation) error {
 	if len(a.Queues) != 1 || a.Queues[0].Size > queueSize {
-		return fmt.Errorf("%s: driver set up queues that were not offered", d.name)
+		return errors.New("driver set up queues that were not offered")
 	}
 	if a.Queues[0].Size == 0 {
 		return nil // a driver without a queue never asks
 	}
 	q, err := virtqueue.New(a.Memory, 0, a.Queues[0], a.Features, queueSize)
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
+		return err
 	}
 	s := &session{dev: d, fail: a.Fail, q: q, stopping: make(chan struct{}), done: make(chan struct{})}
 	d.mu.Lock()
@@ -131,7 +131,7 @@ func (d *Device) Activate(a *virtio.Activation) error {
 	go func() {
 		defer close(s.done)
 		if err := s.run(); err != nil && !errors.Is(err, eventfd.ErrClosed) {
-			s.fail(fmt.Errorf("%s: %w", d.name, err))
+			s.fail(err)
 		}
 	}()
 	return nil
@@ -271,10 +271,10 @@ func (d *Device) Save() (json.RawMessage, error) {
 func (d *Device) Restore(raw json.RawMessage) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("%s: saved state: %w", d.name, err)
+		return fmt.Errorf("saved state: %w", err)
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("%s: saved state has version %d, want %d", d.name, s.Version, stateVersion)
+		return fmt.Errorf("saved state has version %d, want %d", s.Version, stateVersion)
 	}
 	d.bucket.refill(d.clock.Now())
 	d.bucket.tokens = min(s.Tokens, d.bucket.size)
@@ -284,7 +284,7 @@ func (d *Device) Restore(raw json.RawMessage) error {
 // Close implements virtio.Device.
 func (d *Device) Close() error {
 	if err := unix.Close(d.source); err != nil {
-		return fmt.Errorf("%s: close the random source: %w", d.name, err)
+		return fmt.Errorf("close the random source: %w", err)
 	}
 	return nil
 }

@@ -64,18 +64,15 @@ var _ interface {
 
 // New makes a network device. On an error the descriptors stay the caller's.
 func New(c Config) (*Device, error) {
-	fail := func(err error) (*Device, error) {
-		return nil, fmt.Errorf("%s: %w", c.Name, err)
-	}
 	d := &Device{name: c.Name, tap: c.Tap, vhost: c.Vhost, mtu: c.MTU}
 	if copy(d.mac[:], c.MAC) != len(c.MAC) || len(c.MAC) != len(d.mac) || d.mac[0]&1 != 0 {
-		return fail(fmt.Errorf("MAC address %v is not a unicast address of 6 bytes", c.MAC))
+		return nil, fmt.Errorf("MAC address %v is not a unicast address of 6 bytes", c.MAC)
 	}
 	if c.MTU != 0 && c.MTU < minMTU {
-		return fail(fmt.Errorf("MTU %d is less than %d", c.MTU, minMTU))
+		return nil, fmt.Errorf("MTU %d is less than %d", c.MTU, minMTU)
 	}
 	if err := setUpTap(c.Tap); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	d.features = virtio.FeatureIndirectDesc | virtio.FeatureEventIdx |
 		featureCsum | featureGuestCsum | featureMAC | featureStatus | featureMrgRxbuf |
@@ -86,11 +83,11 @@ func New(c Config) (*Device, error) {
 	if c.Vhost != nil {
 		have, err := c.Vhost.Features()
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
 		d.features &= have | ^uint64(vhostFeatures)
 		if err := c.Vhost.SetOwner(); err != nil {
-			return fail(err)
+			return nil, err
 		}
 	}
 	copy(d.config[configMAC:], d.mac[:])
@@ -127,7 +124,7 @@ func (d *Device) WriteConfig(uint32, []byte) {}
 func (d *Device) Activate(a *virtio.Activation) error {
 	p, err := d.activate(a)
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
+		return err
 	}
 	d.mu.Lock()
 	d.active = p
@@ -209,13 +206,13 @@ func (d *Device) Save() (json.RawMessage, error) {
 func (d *Device) Restore(raw json.RawMessage) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("%s: saved state: %w", d.name, err)
+		return fmt.Errorf("saved state: %w", err)
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("%s: saved state has version %d, want %d", d.name, s.Version, stateVersion)
+		return fmt.Errorf("saved state has version %d, want %d", s.Version, stateVersion)
 	}
 	if mac := net.HardwareAddr(d.mac[:]).String(); s.MAC != mac || s.MTU != d.mtu {
-		return fmt.Errorf("%s: saved with MAC %s and MTU %d, but configured with %s and %d", d.name, s.MAC, s.MTU, mac, d.mtu)
+		return fmt.Errorf("saved with MAC %s and MTU %d, but configured with %s and %d", s.MAC, s.MTU, mac, d.mtu)
 	}
 	return nil
 }
@@ -229,8 +226,5 @@ func (d *Device) Close() error {
 	if err := unix.Close(d.tap); err != nil {
 		errs = append(errs, fmt.Errorf("close tap: %w", err))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }

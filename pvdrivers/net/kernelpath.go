@@ -77,7 +77,7 @@ func (p *kernelPath) start() error {
 		}
 		p.running.Go(func() {
 			if p.watch[i].Wait() == nil {
-				p.fail(fmt.Errorf("%s: queue %d: %w", p.dev.name, i, errRing))
+				p.fail(fmt.Errorf("queue %d: %w", i, errRing))
 			}
 		})
 	}

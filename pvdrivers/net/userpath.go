@@ -75,7 +75,7 @@ func (p *userPath) run(direction func() error) {
 	p.running.Go(func() {
 		err := direction()
 		if err != nil && !errors.Is(err, eventfd.ErrClosed) && !errors.Is(err, os.ErrClosed) {
-			p.fail(fmt.Errorf("%s: %w", p.dev.name, err))
+			p.fail(err)
 		}
 	})
 }

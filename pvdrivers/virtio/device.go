@@ -31,6 +31,9 @@ const (
 //
 // The transport serializes all calls to one Device. ReadConfig, WriteConfig,
 // Activate and Reset run on a vCPU thread and must not wait for the guest.
+//
+// Errors, those given to Activation.Fail too, do not name the device: whoever
+// passes them on to somebody who does not know which one it is puts Name before.
 type Device interface {
 	// ID is the device type.
 	ID() ID

@@ -72,24 +72,21 @@ var _ interface {
 // New makes a socket device and takes the CID. A CID that another guest of the
 // host has is a unix.EADDRINUSE. On an error c.Vhost stays the caller's.
 func New(c Config) (*Device, error) {
-	fail := func(err error) (*Device, error) {
-		return nil, fmt.Errorf("%s: %w", c.Name, err)
-	}
 	if c.CID < MinCID || c.CID == ^uint32(0) {
-		return fail(fmt.Errorf("CID %d is reserved: choose one from %d on", c.CID, MinCID))
+		return nil, fmt.Errorf("CID %d is reserved: choose one from %d on", c.CID, MinCID)
 	}
 	if c.Vhost == nil {
-		return fail(errors.New("no vhost-vsock: is the module vhost_vsock loaded?"))
+		return nil, errors.New("no vhost-vsock: is the module vhost_vsock loaded?")
 	}
 	have, err := c.Vhost.Features()
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	if err := c.Vhost.SetOwner(); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	if err := c.Vhost.SetGuestCID(c.CID); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	return &Device{name: c.Name, vhost: c.Vhost, cid: c.CID, features: have & (vhostFeatures &^ virtio.FeatureVersion1)}, nil
 }
@@ -123,7 +120,7 @@ func (d *Device) WriteConfig(uint32, []byte) {}
 func (d *Device) Activate(a *virtio.Activation) error {
 	s, err := newSession(d, a)
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
+		return err
 	}
 	d.mu.Lock()
 	d.active = s
@@ -194,10 +191,10 @@ func (d *Device) Save() (json.RawMessage, error) {
 func (d *Device) Restore(raw json.RawMessage) error {
 	var s state
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("%s: saved state: %w", d.name, err)
+		return fmt.Errorf("saved state: %w", err)
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("%s: saved state has version %d, want %d", d.name, s.Version, stateVersion)
+		return fmt.Errorf("saved state has version %d, want %d", s.Version, stateVersion)
 	}
 	d.restored = true
 	return nil
@@ -205,8 +202,5 @@ func (d *Device) Restore(raw json.RawMessage) error {
 
 // Close implements virtio.Device.
 func (d *Device) Close() error {
-	if err := d.vhost.Close(); err != nil {
-		return fmt.Errorf("%s: %w", d.name, err)
-	}
-	return nil
+	return d.vhost.Close()
 }

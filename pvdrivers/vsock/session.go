@@ -86,7 +86,7 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 	for i := range s.watch {
 		s.running.Go(func() {
 			if s.watch[i].Wait() == nil {
-				s.fail(fmt.Errorf("%s: queue %d: %w", d.name, i, errRing))
+				s.fail(fmt.Errorf("queue %d: %w", i, errRing))
 			}
 		})
 	}
@@ -127,7 +127,7 @@ func (s *session) tellReset() {
 			err = errEventBuffer
 		}
 		if err != nil {
-			s.fail(fmt.Errorf("%s: %w", s.dev.name, err))
+			s.fail(err)
 			return
 		}
 		if ok {
@@ -146,7 +146,7 @@ func (s *session) tellReset() {
 	s.dev.counters.events++
 	s.dev.mu.Unlock()
 	if err := s.events.Publish(); err != nil {
-		s.fail(fmt.Errorf("%s: %w", s.dev.name, err))
+		s.fail(err)
 	}
 }
 
