@@ -11,14 +11,12 @@ const (
 	plotPitch  = 38.0 // from one bar to the next
 	plotTop    = 20.0 // from the words above a bar to its middle
 	plotBottom = 20.0 // room for the words at the target
-	plotLeft   = 3.0  // left of zero, so that a dot there is whole
 	plotMargin = 6.0  // right of the largest value
 )
 
 // Plot is the bar chart of a row: positions for the page to draw.
 type Plot struct {
 	Width, Height float64
-	Left          float64 // where zero is
 	Bars          []Bar
 	Target        *Line
 	Words         string // the whole plot in words
@@ -44,7 +42,7 @@ type Line struct {
 // Plot lays out the row; subjects are the columns of its group. All bars start at
 // zero: lengths can be compared.
 func (r row) Plot(subjects []string) Plot {
-	p := Plot{Width: plotWidth, Left: plotLeft}
+	p := Plot{Width: plotWidth}
 	top := 0.0
 	for _, name := range subjects {
 		if c := r.Cells[name]; c.N > 0 {
@@ -57,10 +55,10 @@ func (r row) Plot(subjects []string) Plot {
 	}
 	x := func(v float64) float64 {
 		if top <= 0 {
-			return plotLeft
+			return 0
 		}
 		// A tenth of a unit is finer than any screen and keeps the page small.
-		return plotLeft + math.Round(max(0, v)/top*(plotWidth-plotLeft-plotMargin)*10)/10
+		return math.Round(max(0, v)/top*(plotWidth-plotMargin)*10) / 10
 	}
 	y := plotTop
 	for _, name := range subjects {
@@ -68,7 +66,7 @@ func (r row) Plot(subjects []string) Plot {
 		if c.N == 0 {
 			continue
 		}
-		b := Bar{Name: short(name), Value: number(c.Median, r.Unit), Class: "peer", Y: y, Width: x(c.Median) - plotLeft}
+		b := Bar{Name: short(name), Value: number(c.Median, r.Unit), Class: "peer", Y: y, Width: x(c.Median)}
 		if c.Ratio.Known {
 			b.Ratio = "gozen " + c.Ratio.String() + " ×"
 		}

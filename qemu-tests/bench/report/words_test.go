@@ -119,7 +119,7 @@ func TestPlot(t *testing.T) {
 	if len(p.Bars) != 3 {
 		t.Fatalf("%d bars, want 3", len(p.Bars))
 	}
-	full := plotWidth - plotLeft - plotMargin
+	full := plotWidth - plotMargin
 	ours, peer, below := p.Bars[0], p.Bars[1], p.Bars[2]
 	if peer.Width != full || ours.Width != full/2 || below.Width != 0 {
 		t.Errorf("bars of 50, 100 and -5 are %v, %v and %v long, want %v, %v and 0", ours.Width, peer.Width, below.Width, full/2, full)
@@ -130,7 +130,7 @@ func TestPlot(t *testing.T) {
 	if len(ours.Dots) != 3 || ours.Dots[0] != ours.Low || ours.Dots[2] != ours.High {
 		t.Errorf("dots at %v, want from %v to %v", ours.Dots, ours.Low, ours.High)
 	}
-	if p.Target == nil || p.Target.X <= ours.High || p.Target.X >= plotLeft+peer.Width {
+	if p.Target == nil || p.Target.X <= ours.High || p.Target.X >= peer.Width {
 		t.Errorf("target at %+v, want between the two", p.Target)
 	}
 	zero := row{Cells: map[string]cell{"gozen": {summary: point(0), Values: []float64{0}}}}.Plot([]string{"gozen"})
