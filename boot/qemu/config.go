@@ -25,6 +25,7 @@ const (
 // Disk is a disk of the machine.
 type Disk struct {
 	File   string // as CreateDisk makes it
+	NBD    string // Unix socket of an NBD server that has the disk, in place of File
 	Format string // "raw" (when empty) or "qcow2"
 	Bus    Bus
 	Serial string // at most 20 bytes
@@ -82,7 +83,10 @@ func (c *Config) validate() error {
 			boots++
 		}
 		if len(d.Serial) > 20 {
-			return fmt.Errorf("qemu: disk %s: serial %q is longer than 20 bytes", d.File, d.Serial)
+			return fmt.Errorf("qemu: disk %s: serial %q is longer than 20 bytes", d, d.Serial)
+		}
+		if d.File != "" && d.NBD != "" {
+			return fmt.Errorf("qemu: disk %s: it is also at the NBD server %s; name one of both", d.File, d.NBD)
 		}
 	}
 	if c.Kernel == "" && boots != 1 {
@@ -158,7 +162,11 @@ func (c *Config) ports() []int { return append([]int{APIPort}, c.Forward...) }
 
 func (d Disk) arguments(i int) ([]string, error) {
 	id := fmt.Sprintf("disk%d", i)
-	drive := fmt.Sprintf("if=none,id=%s,format=%s,discard=unmap,file=%s", id, cmp.Or(d.Format, "raw"), escape(d.File))
+	place := "file=" + escape(d.File)
+	if d.NBD != "" {
+		place = "file.driver=nbd,file.server.type=unix,file.server.path=" + escape(d.NBD)
+	}
+	drive := fmt.Sprintf("if=none,id=%s,format=%s,discard=unmap,%s", id, cmp.Or(d.Format, "raw"), place)
 	if d.Discard {
 		drive += ",snapshot=on"
 	}
@@ -179,7 +187,7 @@ func (d Disk) arguments(i int) ([]string, error) {
 		before = []string{"-device", "qemu-xhci,id=xhci" + id}
 		device = fmt.Sprintf("usb-storage,bus=xhci%s.0,drive=%s", id, id)
 	default:
-		return nil, fmt.Errorf("qemu: disk %s: unknown bus %q", d.File, d.Bus)
+		return nil, fmt.Errorf("qemu: disk %s: unknown bus %q", d, d.Bus)
 	}
 	if serial != "" {
 		device += ",serial=" + escape(serial)
@@ -189,6 +197,9 @@ func (d Disk) arguments(i int) ([]string, error) {
 	}
 	return append(append([]string{"-drive", drive}, before...), "-device", device), nil
 }
+
+// String names the disk by where it is.
+func (d Disk) String() string { return cmp.Or(d.File, d.NBD) }
 
 // escape doubles commas, which separate options.
 func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }

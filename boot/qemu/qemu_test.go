@@ -35,6 +35,14 @@ func TestArguments(t *testing.T) {
 			[][]string{{"-accel", "kvm", "-cpu", "host"}, {"-smp", "4", "-m", "512M"}, {"-no-reboot"},
 				{"-netdev", "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:4001-:8443,hostfwd=tcp:127.0.0.1:4002-:22"}},
 			[]string{"tcg"}},
+		{"disk at an NBD server", func() Config {
+			c := direct
+			c.Disks = []Disk{{NBD: "/run/a,b", Serial: "data"}}
+			return c
+		}, Accelerator{},
+			[][]string{{"-drive", "if=none,id=disk0,format=raw,discard=unmap,file.driver=nbd,file.server.type=unix,file.server.path=/run/a,,b",
+				"-device", "virtio-blk-pci,drive=disk0,serial=data"}},
+			[]string{",file="}},
 		{"firmware", func() Config {
 			return Config{NIC: "e1000e", Disks: []Disk{
 				{File: "a,b.img", Bus: USB, Boot: true, Discard: true},
@@ -87,6 +95,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"two to boot", Config{Disks: []Disk{{Boot: true}, {Boot: true}}}, "there are 2"},
 		{"kernel alone", Config{Kernel: "vmlinuz"}, "initramfs"},
 		{"seed without kernel", Config{Seed: []byte("{}"), Disks: []Disk{{Boot: true}}}, "disk image"},
+		{"disk at two places", Config{Kernel: "k", Initrd: "i", Disks: []Disk{{File: "f", NBD: "n"}}}, "NBD server n"},
 		{"serial", Config{Kernel: "k", Initrd: "i", Disks: []Disk{{Serial: strings.Repeat("s", 21)}}}, "20 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

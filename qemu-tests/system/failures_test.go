@@ -4,7 +4,6 @@ package system
 
 import (
 	"fmt"
-	"strconv"
 	"testing"
 	"time"
 
@@ -93,30 +92,4 @@ func testFullDisk(t *testing.T, h *host) {
 	if _, err := h.guests.List(ctx(t), connect.NewRequest(&gozenv1.ListGuestsRequest{})); err != nil {
 		t.Errorf("the API does not work with a full disk: %v", err)
 	}
-}
-
-// Everything that a guest had synced is there after a power cut of the host, and
-// the guest marked autostart runs again.
-func TestPowerCut(t *testing.T) {
-	h := newHost(t, hostOptions{dataDisk: 1 << 30})
-	h.prepare(t)
-	h.volume(t, "durable", 256*mib)
-	spec := small("durable")
-	spec.Autostart = true
-	spec.Disks = []*gozenv1.Disk{{Volume: "durable"}}
-	c := h.boot(t, spec)
-	c.send("stream /dev/vda 7\n")
-	synced := c.expect(`synced (\d\d\d+)\r?\n`, 5*time.Minute)
-	h.cutPower(t)
-
-	h.bootAgain(t)
-	last, err := strconv.Atoi(synced[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.wait(t, "durable", gozenv1.GuestState_GUEST_STATE_RUNNING)
-	c = h.attach(t, "durable").ready()
-	c.do("verify /dev/vda 0 %d 7", last+1)
-	t.Logf("%d synced blocks are there", last+1)
-	h.shutdown(t)
 }

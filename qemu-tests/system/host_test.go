@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,6 +32,7 @@ import (
 	"gozen/dom0/seed"
 	gozenv1 "gozen/hypercalls/gen/gozen/v1"
 	"gozen/hypercalls/gen/gozen/v1/gozenv1connect"
+	"gozen/qemu-tests/writecache"
 )
 
 // buildDir is where `make image guests` leaves what the tests run.
@@ -63,13 +65,17 @@ type host struct {
 	enrol   *enrol.Enrolment
 	client  *enrol.Client
 	machine *qemu.Machine
+	disk    *writecache.Disk // nil unless the data disk is volatile
 	boots   int
 }
 
 type hostOptions struct {
 	dataDisk int64 // bytes; 0 for none
-	debug    bool  // the debug image, with a shell on the serial console
-	uefi     bool  // by UEFI off the disk image, seed and all
+	// volatile makes the data disk lose at a power cut what was not flushed, by
+	// these random numbers.
+	volatile *mathrand.Rand
+	debug    bool // the debug image, with a shell on the serial console
+	uefi     bool // by UEFI off the disk image, seed and all
 }
 
 const hostTime = 3 * time.Minute
@@ -95,6 +101,8 @@ func newHost(t *testing.T, o hostOptions) *host {
 		}
 	}
 	t.Cleanup(func() {
+		// The disk goes last: what tests made is deleted until then.
+		defer h.stopDisk(t)
 		if h.machine == nil {
 			return
 		}
@@ -142,7 +150,11 @@ func (h *host) bootAgain(t *testing.T) {
 		c.Seed = h.seed(t)
 	}
 	if h.options.dataDisk > 0 {
-		c.Disks = append(c.Disks, qemu.Disk{File: h.dataDisk(), Serial: "gozen-data"})
+		disk := qemu.Disk{File: h.dataDisk(), Serial: "gozen-data"}
+		if h.options.volatile != nil {
+			disk.File, disk.NBD = "", h.startDisk(t)
+		}
+		c.Disks = append(c.Disks, disk)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), hostTime)
 	defer cancel()
@@ -212,13 +224,6 @@ func (h *host) dead() bool {
 	default:
 		return false
 	}
-}
-
-// cutPower ends the machine between two instructions.
-func (h *host) cutPower(t *testing.T) {
-	t.Helper()
-	h.machine.Kill()
-	h.client.Close()
 }
 
 // shutdown powers the host off through the API and checks that it did.
