@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps kernel build image demo guests debian run test test-fast test-kvm test-system fuzz generate lint vuln bench-size clean
+.PHONY: help deps kernel build image demo guests debian run test test-fast test-kvm test-system fuzz generate lint vuln bench bench-size clean
 
 # Never this machine's C compiler: all programs are static. Debian's go does not
 # fetch the Go version of go.mod unless told to.
@@ -31,6 +31,8 @@ help: ## Show this list
 	@echo "  make run ONCE=1      start, check and stop everything in order, isolated; for scripts"
 	@echo "  make run DEBUG=1     the host with a shell on its console"
 	@echo "  make fuzz FUZZTIME=5m"
+	@echo "  make bench QUICK=1   exits, system calls and memory only, in minutes"
+	@echo "  make bench PEER_KVMTOOL=/path/to/lkvm ONLY=start,cpu REPEAT=5"
 
 deps: ## Install what is missing (root), or print the apt line
 	@scripts/deps
@@ -101,6 +103,11 @@ lint: ## Check formatting, vet and staticcheck, with every build tag
 # which a machine that builds need not reach.
 vuln: ## Check what is linked against Go's list of known vulnerabilities
 	$(GO) run $(GOVULNCHECK) ./...
+
+bench: image $(if $(QUICK),,debian) ## Measure Gozen beside QEMU and gokvm; the report goes to build/bench
+	@scripts/deps bench
+	@scripts/guest-kernel
+	@$(GO) run ./qemu-tests/bench -version $(VERSION) $(if $(QUICK),-quick) $(if $(REPEAT),-repeat $(REPEAT)) $(if $(ONLY),-only $(ONLY))
 
 bench-size: image demo ## Print sizes: EFI file, its parts, programs
 	@$(MKIMAGE) sizes

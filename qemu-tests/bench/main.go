@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -67,7 +68,7 @@ func run(o options) error {
 		if err := step(ctx); err != nil {
 			if len(s.result.Samples) > 0 {
 				// What was found before is worth keeping.
-				_ = report.Write(o.out, s.result)
+				err = errors.Join(err, report.Write(o.out, s.result))
 			}
 			return err
 		}

@@ -130,8 +130,7 @@ func (s *session) startByAPI(ctx context.Context) error {
 	if err := s.waitLog(ctx, "@up"); err != nil {
 		return err
 	}
-	s.result.Samples = append(s.result.Samples, measure.Sample{Measure: "start.api", Subject: string(protocol.Gozen),
-		Value: float64(time.Since(began).Microseconds()) / 1000})
+	s.found("start.api", float64(time.Since(began).Microseconds())/1000)
 	_, err := s.client.Guests.Delete(ctx, connect.NewRequest(&gozenv1.DeleteGuestRequest{Name: apiGuest, Force: true}))
 	return err
 }

@@ -86,7 +86,7 @@ func (s *session) prepare(context.Context) error {
 	if err != nil {
 		return errors.New("fio is missing: scripts/deps bench")
 	}
-	worker, err := s.guestInitrd("work.cpio", []string{fio + ":bin/fio"})
+	worker, err := s.guestInitrd("work.cpio", []string{fio + ":usr/bin/fio"})
 	if err != nil {
 		return err
 	}
@@ -225,10 +225,19 @@ func (s *session) boot(ctx context.Context) error {
 		"kernel": "Linux " + info.GetKernelRelease(), "QEMU": firstLine(qemu.Program, "--version"),
 		"repetitions": fmt.Sprint(s.repeat),
 	}
+	s.found("size.dom0", float64(info.GetDom0ResidentBytes())/(1<<20))
+	if f, err := os.Stat(filepath.Join(s.build, "gozen.efi")); err == nil {
+		s.found("size.efi", float64(f.Size())/(1<<20))
+	}
 	if b, err := os.ReadFile(filepath.Join(s.build, "guest-kernel/release")); err == nil {
 		s.result.Host["small kernel"] = "Linux " + strings.TrimSpace(string(b))
 	}
 	return s.connect(ctx)
+}
+
+// found takes in what the launcher itself measured, of Gozen.
+func (s *session) found(name string, value float64) {
+	s.result.Samples = append(s.result.Samples, measure.Sample{Measure: name, Subject: string(protocol.Gozen), Value: value})
 }
 
 func cpuModel() string {

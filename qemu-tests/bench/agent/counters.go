@@ -17,9 +17,14 @@ const (
 
 // exits is how often the guest of a process left the processor's guest mode so far
 // (the kernel's Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD; here by debugfs,
-// which shows the same counters of any process).
+// which shows the same counters of any process). A directory is named after the
+// thread that made the virtual machine.
 func exits(pid int) (uint64, error) {
-	dirs, _ := filepath.Glob(fmt.Sprintf("%s/%d-*", kvmStats, pid))
+	var dirs []string
+	for id := range threads(pid) {
+		of, _ := filepath.Glob(fmt.Sprintf("%s/%d-*", kvmStats, id))
+		dirs = append(dirs, of...)
+	}
 	if len(dirs) == 0 {
 		return 0, fmt.Errorf("process %d has no virtual machine", pid)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gozen/qemu-tests/bench/protocol"
+	"gozen/qemu-tests/bench/work"
 )
 
 const (
@@ -51,7 +53,12 @@ func newHost() (*host, error) {
 		}
 	}
 	h.debianDevice, _ = diskBySerial(protocol.DebianDisk)
-	return h, makeBridge()
+	if err := makeBridge(); err != nil {
+		return nil, err
+	}
+	// What guests connect to, for as long as the agent runs.
+	_, err := work.Serve(netip.MustParseAddr(hostAddress))
+	return h, err
 }
 
 // diskBySerial finds a virtio disk.

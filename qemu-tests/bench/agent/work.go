@@ -25,9 +25,13 @@ const (
 func (h *host) worker(s protocol.Step, tap, address string, tasks []string) machine {
 	m := machine{
 		kernel: protocol.Kernel, elf: protocol.KernelELF, initrd: protocol.WorkInitrd, vcpus: 1, memoryMiB: workMemory, tap: tap,
-		mac: "52:54:00:88:00:" + address[strings.LastIndexByte(address, '.')+1:],
+		mac: "52:54:00:88:00:0" + address[strings.LastIndexByte(address, '.')+1:],
 		words: []string{"quiet", "bench.subject=" + string(s.Subject), "bench.addr=" + address + "/24",
 			"bench.tasks=" + strings.Join(tasks, ";")},
+	}
+	if s.Subject == protocol.GoKVM {
+		// Its command line makes a path of the tap's name, which no tap can have.
+		m.tap = ""
 	}
 	// gokvm has one disk: it gets the file.
 	for _, d := range []string{h.fileDisk, h.rawDevice} {
@@ -41,9 +45,9 @@ func (h *host) worker(s protocol.Step, tap, address string, tasks []string) mach
 // expand puts into tasks what only the agent knows, and leaves out what the VMM
 // cannot have.
 func (h *host) expand(s protocol.Step, tasks []string) (out []string) {
-	second := s.Subject != protocol.GoKVM
+	full := s.Subject != protocol.GoKVM
 	for _, t := range tasks {
-		if strings.Contains(t, "/dev/vdb") && !second {
+		if !full && (strings.Contains(t, "/dev/vdb") || strings.HasPrefix(t, "net")) {
 			continue
 		}
 		out = append(out, strings.ReplaceAll(t, "HOST", hostAddress))
@@ -147,6 +151,9 @@ func (m *marks) end(g *guest, task, count, subject string, a *answer) error {
 
 // pair starts a guest that serves and one that does the tasks against it.
 func (h *host) pair(ctx context.Context, s protocol.Step, a *answer) error {
+	if s.Subject == protocol.GoKVM {
+		return errors.New("gokvm cannot be given a tap: its command line makes a path of the name")
+	}
 	for _, name := range []string{"bench-a", "bench-b"} {
 		remove, err := makeTap(name)
 		if err != nil {

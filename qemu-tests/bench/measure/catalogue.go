@@ -31,6 +31,7 @@ type Measure struct {
 
 // Groups in the order of the report.
 const (
+	GroupSize    = "Size"
 	GroupStart   = "Start"
 	GroupMemory  = "Memory"
 	GroupDensity = "Density and rate"
@@ -43,6 +44,9 @@ const (
 
 // Catalogue lists all measures in the order of the report.
 var Catalogue = []Measure{
+	{Name: "size.efi", Group: GroupSize, Title: "the one file to boot", Unit: "MiB", Quick: true, Limit: 64, Target: "≤ 64"},
+	{Name: "size.dom0", Group: GroupSize, Title: "PID 1 and daemon, resident, idle", Unit: "MiB", Quick: true, Limit: 96, Target: "≤ 96"},
+
 	{Name: "start.exits", Group: GroupStart, Title: "VM exits until userspace, small kernel", Unit: "exits", Quick: true, Limit: 1000, Target: "≤ 1,000"},
 	{Name: "start.user_exits", Group: GroupStart, Title: "of them to the VMM process", Unit: "exits", Quick: true},
 	{Name: "start.syscalls", Group: GroupStart, Title: "system calls of the VMM until then", Unit: "calls", Quick: true},
