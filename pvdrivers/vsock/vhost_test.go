@@ -140,8 +140,14 @@ func (r *rig) connect(cid uint32) (int, []byte) {
 		r.Fatal(err)
 	}
 	r.Cleanup(func() { unix.Close(fd) })
-	done := make(chan error, 1)
-	go func() { done <- unix.Connect(fd, &unix.SockaddrVM{CID: cid, Port: testPort}) }()
+	// A connect that waits would fail with EINTR at any signal, and the Go runtime
+	// sends some.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		r.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrVM{CID: cid, Port: testPort}); err != unix.EINPROGRESS {
+		r.Fatalf("connect: %v, want %v", err, unix.EINPROGRESS)
+	}
 	for {
 		request, op := r.receive()
 		if op != opRequest {
@@ -151,10 +157,30 @@ func (r *rig) connect(cid uint32) (int, []byte) {
 			r.Errorf("packet for CID %d", dst)
 		}
 		r.answer(request, opResponse, "")
-		if err := <-done; err != nil {
-			r.Fatal("connect: ", err)
-		}
+		r.awaitConnected(fd)
 		return fd, request
+	}
+}
+
+// awaitConnected waits for the end of a connect and makes the socket one that
+// waits.
+func (r *rig) awaitConnected(fd int) {
+	r.Helper()
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n != 1 {
+			r.Fatalf("poll: %d, %v", n, err)
+		}
+		break
+	}
+	if errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || errno != 0 {
+		r.Fatalf("connect: %v, %v", unix.Errno(errno), err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		r.Fatal(err)
 	}
 }
 
