@@ -116,6 +116,7 @@ func disk(t *task, args []string) error {
 	if err := checkDevice(device); err != nil {
 		return err
 	}
+	t.limit = 5 * time.Minute // nine jobs, and fio is slow to start under emulation
 	t.run = func() ([]work.Value, int, error) {
 		v, err := work.Fio{Path: fioProgram, Runtime: rateWindow}.Disk(prefix, device)
 		return v, 0, err
