@@ -10,9 +10,10 @@ import (
 	"gozen/image/initramfs"
 )
 
-// CreateDisk makes an empty disk of size bytes. Format is "raw" or "qcow2". A
-// qcow2 disk loses what was not flushed when QEMU is killed, as a real disk does
-// in a power cut; a raw one keeps it.
+// CreateDisk makes an empty disk of size bytes. Format is "raw" or "qcow2". When
+// QEMU is killed, a raw disk keeps what was written to it, flushed or not, and a
+// qcow2 disk most of it. One that loses it as in a power cut is for an NBD server
+// to play.
 func CreateDisk(file, format string, size int64) error {
 	switch format {
 	case "raw":
