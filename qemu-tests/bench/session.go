@@ -127,11 +127,14 @@ func (s *session) guestInitrd(name string, files []string) (string, error) {
 // buildInitrd puts the benchmark's files behind Gozen's own initramfs: the image is
 // what a release has, and the agent stands where a debug image has its shell.
 func (s *session) buildInitrd(files []string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(s.work, "agent"), "./qemu-tests/bench/agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the agent: %w: %s", err, out)
+	for _, p := range []string{"agent", "guest"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(s.work, p), "./qemu-tests/bench/"+p)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w: %s", p, err, out)
+		}
 	}
+	files = append(files, filepath.Join(s.work, "guest")+":"+protocol.GuestProgram[1:])
 	agent := protocol.Dir + "/agent"
 	archive, _, err := initramfs.Build(initramfs.Spec{
 		ModuleRoot: ".", Files: append(files, filepath.Join(s.work, "agent")+":"+agent[1:]),

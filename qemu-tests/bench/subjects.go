@@ -37,7 +37,7 @@ func (s *session) findSubjects() []subject {
 		programs []string
 		how      string
 	}{
-		{protocol.QEMUMicroVM, []string{"qemu-system-x86_64-microvm", "qemu-system-x86_64"}, "microvm without legacy devices, virtio-mmio, vhost-net, iothread, io_uring"},
+		{protocol.QEMUMicroVM, []string{"qemu-system-x86_64-microvm", "qemu-system-x86_64"}, "microvm with qboot, without ACPI and legacy devices, virtio-mmio, vhost-net, iothread, io_uring"},
 		{protocol.QEMUQ35, []string{"qemu-system-x86_64"}, "q35 without USB, SATA, HPET, virtio-pci, vhost-net, iothread, io_uring"},
 	} {
 		file := firstProgram(q.programs)
@@ -46,7 +46,7 @@ func (s *session) findSubjects() []subject {
 			continue
 		}
 		files := []string{file + ":" + file[1:]}
-		for _, pattern := range []string{"/usr/share/qemu/*.bin", "/usr/share/seabios/bios*.bin", "/usr/lib/ipxe/qemu/efi-virtio.rom"} {
+		for _, pattern := range []string{"/usr/share/qemu/*.bin", "/usr/share/qemu/qboot.rom", "/usr/share/seabios/bios*.bin", "/usr/lib/ipxe/qemu/efi-virtio.rom"} {
 			firmware, _ := filepath.Glob(pattern)
 			for _, f := range firmware {
 				files = append(files, f+":"+f[1:])

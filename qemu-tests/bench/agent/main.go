@@ -90,7 +90,7 @@ func (h *host) step(ctx context.Context, s protocol.Step, a *answer) error {
 		return h.count(ctx, s, a)
 	case protocol.Work:
 		if s.Subject == protocol.Host {
-			return workOnHost(s, a)
+			return workOnHost(ctx, s, a)
 		}
 		return h.work(ctx, s, a)
 	case protocol.Pair:

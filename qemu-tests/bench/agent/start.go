@@ -78,7 +78,10 @@ func (h *host) count(ctx context.Context, s protocol.Step, a *answer) error {
 		}
 	}
 	a.sample(measure.Sample{Measure: "start.exits", Subject: name, Value: float64(total)})
-	if err := reportReasons(name, a); err != nil {
+	if err := reportReasons("start.exits", name, 1, a); err != nil {
+		return err
+	}
+	if err := reportUserExits(name, a); err != nil {
 		return err
 	}
 	calls, err := systemCalls.read()
@@ -103,13 +106,24 @@ func idle(ctx context.Context, g *guest, name string, a *answer) error {
 	if err != nil {
 		return err
 	}
+	if err := exitReasons.begin(); err != nil {
+		return err
+	}
+	defer exitReasons.remove()
 	began := time.Now()
 	pause(ctx, idleTime)
 	after, err := exits(g.pid)
 	if err != nil {
 		return err
 	}
-	a.sample(measure.Sample{Measure: "exit.idle", Subject: name, Value: float64(after-before) / time.Since(began).Seconds()})
+	seconds := time.Since(began).Seconds()
+	if err := exitReasons.pause(); err != nil {
+		return err
+	}
+	a.sample(measure.Sample{Measure: "exit.idle", Subject: name, Value: float64(after-before) / seconds})
+	if err := reportReasons("exit.idle", name, seconds, a); err != nil {
+		return err
+	}
 	m, err := memoryOf(g.pid, smallMemory<<20)
 	if err != nil {
 		return err
@@ -127,7 +141,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func reportReasons(name string, a *answer) error {
+// reportReasons says how the exits that were counted divide into reasons.
+func reportReasons(name, subject string, per float64, a *answer) error {
 	reasons, err := exitReasons.read()
 	if err != nil {
 		return err
@@ -138,8 +153,12 @@ func reportReasons(name string, a *answer) error {
 		words[reasonName(amd, reason)] += n
 	}
 	for _, w := range slices.Sorted(maps.Keys(words)) {
-		a.sample(measure.Sample{Measure: "start.exits", Subject: name, Detail: w, Value: float64(words[w])})
+		a.sample(measure.Sample{Measure: name, Subject: subject, Detail: w, Value: float64(words[w]) / per})
 	}
+	return nil
+}
+
+func reportUserExits(subject string, a *answer) error {
 	users, err := userExits.read()
 	if err != nil {
 		return err
@@ -147,9 +166,9 @@ func reportReasons(name string, a *answer) error {
 	var sum uint64
 	for reason, n := range users {
 		sum += n
-		a.sample(measure.Sample{Measure: "start.user_exits", Subject: name, Detail: userReason(reason), Value: float64(n)})
+		a.sample(measure.Sample{Measure: "start.user_exits", Subject: subject, Detail: userReason(reason), Value: float64(n)})
 	}
-	a.sample(measure.Sample{Measure: "start.user_exits", Subject: name, Value: float64(sum)})
+	a.sample(measure.Sample{Measure: "start.user_exits", Subject: subject, Value: float64(sum)})
 	return nil
 }
 

@@ -4,19 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"gozen/qemu-tests/bench/measure"
 	"gozen/qemu-tests/bench/protocol"
-	"gozen/qemu-tests/bench/work"
 )
 
 const (
 	workMemory = 768 // MiB: fio and its libraries are in memory
-	cpuWindow  = 400 * time.Millisecond
 	guestOne   = "10.88.0.2"
 	guestTwo   = "10.88.0.3"
 )
@@ -187,19 +185,20 @@ func (h *host) pair(ctx context.Context, s protocol.Step, a *answer) error {
 	return h.follow(ctx, g, s, a)
 }
 
-// workOnHost runs the tasks that guests are compared with.
-func workOnHost(s protocol.Step, a *answer) error {
-	for _, t := range s.Tasks {
-		if t != "cpu" {
-			return fmt.Errorf("the host does not do %q", t)
+// workOnHost runs the tasks that guests are compared with, by the same program as
+// in guests: a fork, for one, costs more in a larger process.
+func workOnHost(ctx context.Context, s protocol.Step, a *answer) error {
+	if len(s.Tasks) == 0 {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, protocol.GuestProgram, append([]string{string(s.Subject)}, s.Tasks...)...).Output()
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "@sample ") || strings.HasPrefix(line, "@failure ") {
+			a.line(strings.TrimSpace(line))
 		}
-		values, err := work.CPU(cpuWindow)
-		for _, v := range values {
-			a.sample(v.Sample(string(s.Subject)))
-		}
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", protocol.GuestProgram, err)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ var Catalogue = []Measure{
 	{Name: "exit.port", Group: GroupExits, Title: "port write nobody answers", Unit: "ns"},
 	{Name: "exit.mmio", Group: GroupExits, Title: "MMIO write to a device register", Unit: "ns"},
 	{Name: "exit.doorbell", Group: GroupExits, Title: "doorbell of a queue", Unit: "ns"},
-	{Name: "exit.roundtrip", Group: GroupExits, Title: "doorbell to interrupt and back (entropy, 16 bytes)", Unit: "ns"},
+	{Name: "exit.roundtrip", Group: GroupExits, Title: "doorbell to interrupt and back (entropy, 64 bytes)", Unit: "ns"},
 	{Name: "exit.idle", Group: GroupExits, Title: "exits of an idle guest, a second and vCPU", Unit: "exits/s", Quick: true, Limit: 5, Target: "< 5"},
 
 	{Name: "disk.file.randread.1", Group: GroupDisk, Title: "file, 4 KiB random read, depth 1", Unit: "IOPS", Better: HigherIsBetter, Ratio: 1, Against: "qemu", Target: "≥ 1.0 of QEMU"},

@@ -11,6 +11,8 @@ const (
 	Initrd     = Dir + "/start.cpio" // the guest program and nothing else
 	WorkInitrd = Dir + "/work.cpio"  // with fio
 	VMM        = "/bin/vmm"
+	// GuestProgram is the guests' init, for the same work on the host.
+	GuestProgram = Dir + "/guest"
 
 	DebianKernel = Dir + "/debian-vmlinuz"
 	DebianInitrd = Dir + "/debian-initrd"
