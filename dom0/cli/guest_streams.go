@@ -151,7 +151,7 @@ func (a *app) printStats(name string, stats *gozenv1.GuestStatsResponse) error {
 	s.add("Memory resident", "%s", quantity.Bytes(stats.GetGuestMemoryResidentBytes()))
 	s.add("VMM private", "%s", quantity.Bytes(stats.GetVmmPrivateBytes()))
 	if n := stats.GetExitsAtConsoleOpen(); n > 0 {
-		s.add("Exits to userspace", "%s", quantity.Count(n))
+		s.add("Exits until its console", "%s", quantity.Count(n))
 	}
 	if err := s.print(a); err != nil {
 		return err
