@@ -1,6 +1,7 @@
 package vmmhost
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -20,7 +21,7 @@ type Options struct {
 	VCPUs          int
 	MemoryBytes    uint64
 	Disks          []Disk
-	Taps           []string // names of taps, made if absent
+	Nics           []Nic
 	Vhost          bool     // network by vhost-net
 	CID            uint32   // vsock context identifier, 0 for no vsock
 	EarlySerial    bool     // transmit-only serial port
@@ -32,6 +33,12 @@ type Options struct {
 type Disk struct {
 	Path     string
 	ReadOnly bool
+}
+
+// Nic is a network interface.
+type Nic struct {
+	Tap string // name, made if absent
+	MAC string // made up when empty
 }
 
 // config is a vmm's configuration and the files that its descriptors stand for.
@@ -136,12 +143,12 @@ func (g *Guest) addMemory() error {
 }
 
 func (g *Guest) addNics(o Options) error {
-	for i, name := range o.Taps {
-		tap, err := openTap(name)
+	for i, n := range o.Nics {
+		tap, err := openTap(n.Tap)
 		if err != nil {
 			return err
 		}
-		nic := vmmapi.Nic{Tap: g.cfg.pass(tap), MAC: fmt.Sprintf("52:54:00:00:00:%02x", i+1)}
+		nic := vmmapi.Nic{Tap: g.cfg.pass(tap), MAC: cmp.Or(n.MAC, fmt.Sprintf("52:54:00:00:00:%02x", i+1))}
 		if o.Vhost {
 			if nic.Vhost, err = g.cfg.open("/dev/vhost-net", os.O_RDWR); err != nil {
 				return err

@@ -80,11 +80,14 @@ func main() {
 func (o options) guest() vmmhost.Options {
 	out := vmmhost.Options{
 		VMM: o.vmm, Kernel: o.kernel, Initrd: o.initrd, Cmdline: o.cmdline.String(), VCPUs: o.vcpus, MemoryBytes: o.memoryMiB << 20,
-		Taps: o.taps, Vhost: o.vhost, CID: uint32(o.cid), EarlySerial: o.earlySerial, EntropyRate: o.entropyRate, Errors: os.Stderr,
+		Vhost: o.vhost, CID: uint32(o.cid), EarlySerial: o.earlySerial, EntropyRate: o.entropyRate, Errors: os.Stderr,
 	}
 	for _, disk := range o.disks {
 		path, readOnly := strings.CutSuffix(disk, ":ro")
 		out.Disks = append(out.Disks, vmmhost.Disk{Path: path, ReadOnly: readOnly})
+	}
+	for _, tap := range o.taps {
+		out.Nics = append(out.Nics, vmmhost.Nic{Tap: tap})
 	}
 	return out
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"gozen/qemu-tests/bench/protocol"
 )
@@ -105,5 +107,31 @@ func TestArguments(t *testing.T) {
 	}
 	if _, err := arguments("bochs", m); err == nil {
 		t.Error("an unknown VMM was accepted")
+	}
+}
+
+func TestGuestClock(t *testing.T) {
+	at := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name  string
+		guest time.Duration
+		host  time.Duration
+		wrong bool
+	}{
+		{"right", 10 * time.Second, 10 * time.Second, false},
+		{"a little late", 9500 * time.Millisecond, 10 * time.Second, false},
+		{"slow", 5 * time.Second, 10 * time.Second, true},
+		{"fast", 12 * time.Second, 10 * time.Second, true},
+		{"too short to tell", 1 * time.Millisecond, 900 * time.Millisecond, false},
+	} {
+		var g guestClock
+		g.tick("5000", at)
+		g.tick(strconv.FormatInt(5000+c.guest.Nanoseconds(), 10), at.Add(c.host))
+		if got := g.wrong(); (got != "") != c.wrong {
+			t.Errorf("%s: %q", c.name, got)
+		}
+	}
+	if got := (&guestClock{}).wrong(); got != "" {
+		t.Errorf("without a clock: %q", got)
 	}
 }

@@ -112,7 +112,7 @@ func startGozen(ctx context.Context, m machine) (*guest, error) {
 		o.Disks = append(o.Disks, vmmhost.Disk{Path: d})
 	}
 	if m.tap != "" {
-		o.Taps = []string{m.tap}
+		o.Nics = []vmmhost.Nic{{Tap: m.tap, MAC: m.mac}}
 	}
 	v, err := vmmhost.Start(ctx, o)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,8 +29,8 @@ const (
 
 // host is what guests of the benchmark need of the host.
 type host struct {
-	rawDevice    string // "" without one
-	fileDisk     string // file on a file system, "" without one
+	rawDevice    string
+	fileDisk     string // file on a file system
 	debianDevice string // "" without Debian
 }
 
@@ -46,18 +47,23 @@ func newHost() (*host, error) {
 		}
 	}
 	h := &host{}
-	h.rawDevice, _ = diskBySerial(protocol.RawDisk)
-	if dev, ok := diskBySerial(protocol.FileDisk); ok {
-		if err := h.makeFile(dev); err != nil {
-			return nil, err
-		}
+	file, err := waitDisk(protocol.FileDisk)
+	if err == nil {
+		h.rawDevice, err = waitDisk(protocol.RawDisk)
 	}
+	if err == nil {
+		err = h.makeFile(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The launcher gives it last, so it is there when the others are, or not at all.
 	h.debianDevice, _ = diskBySerial(protocol.DebianDisk)
 	if err := makeBridge(); err != nil {
 		return nil, err
 	}
 	// What guests connect to, for as long as the agent runs.
-	_, err := work.Serve(netip.MustParseAddr(hostAddress))
+	_, err = work.Serve(netip.MustParseAddr(hostAddress))
 	return h, err
 }
 
@@ -70,6 +76,18 @@ func diskBySerial(serial string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// waitDisk waits for a disk that the launcher gave: PID 1 starts the agent while it
+// still loads drivers.
+func waitDisk(serial string) (string, error) {
+	for range 100 {
+		if dev, ok := diskBySerial(serial); ok {
+			return dev, nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return "", fmt.Errorf("the host has no disk with the serial number %q", serial)
 }
 
 func mount(dev, dir, fstype string) error {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gozen/qemu-tests/bench/measure"
 	"gozen/qemu-tests/bench/protocol"
@@ -23,13 +25,14 @@ const (
 func (h *host) worker(s protocol.Step, tap, address string, tasks []string) machine {
 	m := machine{
 		kernel: protocol.Kernel, elf: protocol.KernelELF, initrd: protocol.WorkInitrd, vcpus: 1, memoryMiB: workMemory, tap: tap,
-		mac: "52:54:00:88:00:0" + address[strings.LastIndexByte(address, '.')+1:],
-		words: []string{"quiet", "bench.subject=" + string(s.Subject), "bench.addr=" + address + "/24",
-			"bench.tasks=" + strings.Join(tasks, ";")},
+		mac:   "52:54:00:88:00:0" + address[strings.LastIndexByte(address, '.')+1:],
+		words: []string{"quiet", "bench.subject=" + string(s.Subject), "bench.tasks=" + strings.Join(tasks, ";")},
 	}
 	if s.Subject == protocol.GoKVM {
 		// Its command line makes a path of the tap's name, which no tap can have.
 		m.tap = ""
+	} else {
+		m.words = append(m.words, "bench.addr="+address+"/24")
 	}
 	// gokvm has one disk: it gets the file.
 	for _, d := range []string{h.fileDisk, h.rawDevice} {
@@ -87,18 +90,60 @@ func (h *host) follow(ctx context.Context, g *guest, s protocol.Step, a *answer)
 	}
 	var mark marks
 	var errs error
+	var said []string // by the task under way
+	var clock guestClock
 	err := g.until(ctx, "the end of its tasks", func(line string) bool { return line == "@done" }, func(line string) {
 		words := strings.Fields(line)
 		switch {
 		case strings.HasPrefix(line, "@sample "), strings.HasPrefix(line, "@failure "):
-			a.line(line)
+			said = append(said, line)
 		case len(words) == 2 && words[0] == "@begin":
+			said, clock = nil, guestClock{}
 			errs = errors.Join(errs, mark.begin(g))
+		case len(words) == 2 && words[0] == "@clock":
+			clock.tick(words[1], time.Now())
 		case len(words) == 3 && words[0] == "@end":
+			if wrong := clock.wrong(); wrong != "" {
+				said = []string{measure.Failure{Subject: string(s.Subject), Part: words[1], Why: wrong}.Line()}
+			}
+			for _, line := range said {
+				a.line(line)
+			}
 			errs = errors.Join(errs, mark.end(g, words[1], words[2], string(s.Subject), a))
 		}
 	})
 	return errors.Join(err, errs, systemCalls.remove())
+}
+
+// guestClock compares the guest's clock, by which it measures, with the host's.
+type guestClock struct {
+	host        []time.Time
+	nanoseconds []int64
+}
+
+func (c *guestClock) tick(ns string, host time.Time) {
+	if n, err := strconv.ParseInt(ns, 10, 64); err == nil {
+		c.host, c.nanoseconds = append(c.host, host), append(c.nanoseconds, n)
+	}
+}
+
+const (
+	// A line takes its time from the guest to here, so short tasks say nothing.
+	clockLeast = time.Second
+	clockError = 0.1
+)
+
+// wrong says what is wrong with the clock, "" if nothing is.
+func (c *guestClock) wrong() string {
+	if len(c.host) != 2 {
+		return ""
+	}
+	real, guest := c.host[1].Sub(c.host[0]), time.Duration(c.nanoseconds[1]-c.nanoseconds[0])
+	if real < clockLeast || math.Abs(guest.Seconds()/real.Seconds()-1) <= clockError {
+		return ""
+	}
+	return fmt.Sprintf("the guest's clock is wrong: it saw %v go by in %v, so nothing that it times counts",
+		guest.Round(time.Millisecond), real.Round(time.Millisecond))
 }
 
 // marks are the counters at the begin of a task.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,11 @@ func TestRun(t *testing.T) {
 	lines := output(t, func(s session) { ok = s.run([]string{"nosuch:1", "touch:1"}) })
 	if ok {
 		t.Error("all is well with a task that does not exist")
+	}
+	clocks := len(lines)
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "@clock ") })
+	if clocks -= len(lines); clocks != 4 {
+		t.Errorf("%d lines with a clock, want two a task", clocks)
 	}
 	if len(lines) != 5 {
 		t.Fatalf("lines %q", lines)
