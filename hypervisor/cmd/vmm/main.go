@@ -23,6 +23,9 @@ import (
 	"gozen/hypervisor/vmmapi"
 )
 
+// settleTime is when a guest has made its devices work.
+const settleTime = 5 * time.Second
+
 // shutdownGrace is for how long connections may read what is left for them when
 // the guest has ended.
 const shutdownGrace = time.Second
@@ -110,7 +113,11 @@ func runGuest(cfg *vmmapi.Config) vmmapi.Outcome {
 		m.Stop()
 	}()
 
+	// What starting needed is garbage soon after, and nothing else would make the
+	// collector run: an idle guest makes none.
+	settled := time.AfterFunc(settleTime, debug.FreeOSMemory)
 	outcome := m.Run()
+	settled.Stop()
 	journal.Add(vmmapi.Event{Kind: vmmapi.EventOutcome, Outcome: &outcome})
 	journal.Close()
 	output.Close()
