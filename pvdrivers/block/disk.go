@@ -60,25 +60,29 @@ func (d *disk) inRange(sector, bytes uint64) bool {
 	return bytes%sectorBytes == 0 && sector <= d.sectors && bytes/sectorBytes <= d.sectors-sector
 }
 
-// read fills iovs from sector on, in as many calls as it takes. It consumes
+// read fills iovs from the byte off on, in as many calls as it takes. It consumes
 // iovs.
-func (d *disk) read(iovs []unix.Iovec, sector uint64) error {
-	return d.transfer(preadv2, iovs, sector, 0)
+func (d *disk) read(iovs []unix.Iovec, off int64) error {
+	return d.transfer(preadv2, iovs, off, 0)
 }
 
-// write writes iovs from sector on; through makes it durable before it returns.
-func (d *disk) write(iovs []unix.Iovec, sector uint64, through bool) error {
-	flags := 0
+// write writes iovs from the byte off on; through makes it durable before it
+// returns.
+func (d *disk) write(iovs []unix.Iovec, off int64, through bool) error {
+	return d.transfer(pwritev2, iovs, off, writeFlags(through))
+}
+
+// writeFlags are those of pwritev2.
+func writeFlags(through bool) int {
 	if through {
-		flags = unix.RWF_DSYNC
+		return unix.RWF_DSYNC
 	}
-	return d.transfer(pwritev2, iovs, sector, flags)
+	return 0
 }
 
 type vectorCall func(fd int, iovs []unix.Iovec, off int64, flags int) (int, error)
 
-func (d *disk) transfer(call vectorCall, iovs []unix.Iovec, sector uint64, flags int) error {
-	off := int64(sector * sectorBytes)
+func (d *disk) transfer(call vectorCall, iovs []unix.Iovec, off int64, flags int) error {
 	for len(iovs) > 0 {
 		d.counters.syscalls.Add(1)
 		n, err := call(d.fd, iovs, off, flags)

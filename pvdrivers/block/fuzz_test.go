@@ -43,7 +43,7 @@ func FuzzRequest(f *testing.F) {
 	if err := unix.Ftruncate(fd, sectors*sectorBytes); err != nil {
 		f.Fatal(err)
 	}
-	dev := newDevice(f, Config{FD: fd, Serial: "fuzz", Workers: 1})
+	dev := newDevice(f, Config{FD: fd, Serial: "fuzz", Workers: 1, NoRing: true})
 	f.Fuzz(func(t *testing.T, out []byte, inBytes, cut uint16) {
 		if len(out) == 0 || len(out) > 1<<16 {
 			return

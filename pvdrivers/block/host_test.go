@@ -38,9 +38,11 @@ func loopDevice(t *testing.T, path string) string {
 	return name
 }
 
-func TestBlockDevice(t *testing.T) {
+func TestBlockDevice(t *testing.T) { onEngines(t, testBlockDevice) }
+
+func testBlockDevice(t *testing.T, engine Config) {
 	path := newFile(t, testSectors)
-	r := newRigOn(t, loopDevice(t, path), Config{}, 0)
+	r := newRigOn(t, loopDevice(t, path), engine, 0)
 	if d := r.dev.disk; !d.device || d.sectors != testSectors || d.logical < sectorBytes || d.physical < d.logical {
 		t.Errorf("disk %+v", d)
 	}
@@ -83,7 +85,9 @@ func TestBlockDevice(t *testing.T) {
 
 // A volume larger than its file system, which the guest fills: what does not fit
 // is an I/O error, what was written is sound, and a discard makes room again.
-func TestFullFileSystem(t *testing.T) {
+func TestFullFileSystem(t *testing.T) { onEngines(t, testFullFileSystem) }
+
+func testFullFileSystem(t *testing.T, engine Config) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatal(err)
@@ -100,7 +104,7 @@ func TestFullFileSystem(t *testing.T) {
 	if err := os.Truncate(path, testSectors*sectorBytes); err != nil {
 		t.Fatal(err)
 	}
-	r := newRigOn(t, path, Config{}, 0)
+	r := newRigOn(t, path, engine, 0)
 	const step = 64 // sectors
 	data := pattern(step*sectorBytes, 1)
 	written := uint64(0)

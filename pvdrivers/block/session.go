@@ -14,7 +14,7 @@ type session struct {
 	fail    func(error)
 	through bool // writes are written through
 	rings   []*ring
-	work    chan *request
+	work    chan *request // for the workers
 
 	takers, workers sync.WaitGroup
 }
@@ -23,9 +23,13 @@ type session struct {
 type ring struct {
 	number int
 	q      *virtqueue.Queue
-	idle   chan *request
 
-	mu sync.Mutex // over the giving half of q
+	// With workers only.
+	idle chan *request
+	mu   sync.Mutex // over the giving half of q
+
+	engine *engine // nil with workers only
+	kickFD int     // for the engine
 }
 
 func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
@@ -33,7 +37,7 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 		dev:     d,
 		fail:    a.Fail,
 		through: a.Features&featureFlush == 0,
-		work:    make(chan *request),
+		work:    make(chan *request, len(d.engines)*engineDepth),
 	}
 	defer func() {
 		if err != nil {
@@ -47,12 +51,20 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 		if i >= d.queues || setup.Size > queueSize {
 			return nil, fmt.Errorf("queue %d of size %d was not offered", i, setup.Size)
 		}
-		q, err := virtqueue.New(a.Memory, i, setup, a.Features, queueSize)
-		if err != nil {
+		r := &ring{number: i}
+		if len(d.engines) > 0 {
+			r.engine, r.kickFD = d.engines[i], setup.KickFD
+			if r.q, err = virtqueue.NewPolled(a.Memory, i, setup, a.Features, queueSize); err != nil {
+				return nil, err
+			}
+			s.rings = append(s.rings, r)
+			continue
+		}
+		if r.q, err = virtqueue.New(a.Memory, i, setup, a.Features, queueSize); err != nil {
 			return nil, err
 		}
-		r := &ring{number: i, q: q, idle: make(chan *request, d.workers)}
 		s.rings = append(s.rings, r)
+		r.idle = make(chan *request, d.workers)
 		for range d.workers {
 			r.idle <- newRequest(s, r)
 		}
@@ -61,11 +73,20 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 }
 
 func (s *session) start() {
-	for range s.dev.workers {
+	workers := s.dev.workers
+	if len(s.dev.engines) > 0 {
+		workers = min(workers, engineHelpers)
+	}
+	for range workers {
 		s.workers.Go(s.serve)
 	}
 	for _, r := range s.rings {
-		s.takers.Go(func() { s.take(r) })
+		if r.engine == nil {
+			s.takers.Go(func() { s.take(r) })
+			continue
+		}
+		s.takers.Add(1)
+		r.engine.sessions <- engineSession{s, r}
 	}
 }
 
@@ -80,6 +101,9 @@ func (s *session) stop() {
 func (s *session) stopQueues() {
 	for _, r := range s.rings {
 		r.q.Stop()
+		if r.engine != nil {
+			r.engine.wake()
+		}
 	}
 }
 
@@ -123,6 +147,11 @@ func (s *session) take(r *ring) {
 
 func (s *session) serve() {
 	for req := range s.work {
+		if e := req.ring.engine; e != nil {
+			req.perform()
+			e.performed(req)
+			continue
+		}
 		if err := req.serve(); err != nil {
 			s.breakDown(err)
 		}
@@ -131,9 +160,9 @@ func (s *session) serve() {
 }
 
 // complete gives a request back to the driver.
-func (r *ring) complete(head uint16, written uint32) error {
+func (r *ring) complete(req *request) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.q.Push(head, written)
+	r.q.Push(req.chain.Head, req.written)
 	return r.q.Publish()
 }

@@ -14,7 +14,9 @@ import (
 // Random sequences of what driver and host may do to a disk, against a copy of
 // the disk in memory: whatever the order, every request is answered, and what was
 // written is there.
-func TestRandomSequences(t *testing.T) {
+func TestRandomSequences(t *testing.T) { onEngines(t, testRandomSequences) }
+
+func testRandomSequences(t *testing.T, engine Config) {
 	const sectors, span = 64, 8
 	path := newFile(t, sectors)
 	g := vqtest.NewGuest(t, 8<<20)
@@ -36,7 +38,7 @@ func TestRandomSequences(t *testing.T) {
 			t.Fatal(err)
 		}
 		open := func(fd int) *Device {
-			d, err := New(Config{Name: "virtio-blk0", FD: fd, Workers: 2})
+			d, err := New(Config{Name: "virtio-blk0", FD: fd, Workers: 2, NoRing: engine.NoRing})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,5 @@
+//go:build kvmhost
+
+package block
+
+const ringRequired = true

@@ -1,0 +1,5 @@
+//go:build !kvmhost
+
+package uring
+
+const ringRequired = false
