@@ -33,7 +33,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "build/bench", "`directory` to write the reports to")
 	flag.StringVar(&o.version, "version", "", "`version` of Gozen, for the report")
 	flag.BoolVar(&o.quick, "quick", false, "only what does not depend on speed: exits, system calls, memory")
-	flag.IntVar(&o.repeat, "repeat", 3, "repetitions of everything that is timed")
+	flag.IntVar(&o.repeat, "repeat", 3, "repetitions of what is timed; Debian and the density are run once")
 	flag.StringVar(&only, "only", "", "`parts` to run: start,count,api,cpu,exits,disk,net,entropy,density,debian (default all)")
 	flag.StringVar(&subjects, "subjects", "", "`VMMs` to run (default all that there are)")
 	flag.DurationVar(&o.limit, "limit", time.Hour, "`time` after which the run is given up")

@@ -64,8 +64,13 @@ func (s *session) countTasks() (tasks []string) {
 	return tasks
 }
 
-// longRepeats is how often at most the parts are run that take minutes each.
-const longRepeats = 2
+const (
+	// longRepeats is how often at most the parts are run that take minutes each.
+	longRepeats = 1
+	// debianSeconds is enough for a slow host; who is not at the login by then will
+	// not be.
+	debianSeconds = 150
+)
 
 func (s *session) repetition(ctx context.Context, i int) error {
 	if s.wants("start") {
@@ -102,7 +107,7 @@ func (s *session) repetition(ctx context.Context, i int) error {
 		}
 	}
 	if s.debian {
-		return s.each(ctx, protocol.Step{Part: protocol.Debian})
+		return s.each(ctx, protocol.Step{Part: protocol.Debian, Seconds: debianSeconds})
 	}
 	return nil
 }

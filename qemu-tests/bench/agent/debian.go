@@ -29,7 +29,7 @@ func (h *host) debian(ctx context.Context, s protocol.Step, a *answer) error {
 	name := string(s.Subject)
 	g, err := startGuest(ctx, s, machine{
 		kernel: protocol.DebianKernel, initrd: protocol.DebianInitrd, vcpus: 1, memoryMiB: debianMemory, disks: []string{disk},
-		words: []string{"quiet", "root=/dev/vda", "rw"},
+		words: []string{"quiet", "root=/dev/vda", "rw"}, distribution: true,
 	})
 	if err != nil {
 		return err

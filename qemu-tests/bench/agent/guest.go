@@ -30,6 +30,8 @@ type machine struct {
 	disks     []string // files or block devices
 	tap       string
 	mac       string
+	// distribution: the kernel is a distribution's, with its own choice of drivers.
+	distribution bool
 }
 
 // guest is a started one.

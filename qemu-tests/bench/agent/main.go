@@ -15,14 +15,13 @@ import (
 )
 
 func main() {
-	if err := serve(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench agent:", err)
-		// PID 1 starts it again; not at once.
-		time.Sleep(5 * time.Second)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "bench agent:", serve())
+	// PID 1 starts it again; not at once.
+	time.Sleep(5 * time.Second)
+	os.Exit(1)
 }
 
+// serve obeys the launcher. It returns only if it cannot.
 func serve() error {
 	h, err := newHost()
 	if err != nil {

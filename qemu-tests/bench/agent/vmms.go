@@ -67,10 +67,15 @@ func qemu(m machine, machineType, bus string) []string {
 }
 
 // https://www.qemu.org/docs/master/system/i386/microvm.html, "Triggering a
-// guest-initiated shut down" and its example without legacy devices; without ACPI its
-// firmware is qboot, which needs no option ROM and starts sooner.
+// guest-initiated shut down" and its example without legacy devices. Without ACPI its
+// firmware is qboot, which needs no option ROM and starts sooner; a kernel that does
+// not take virtio-mmio devices from its command line finds them by ACPI only.
 func microVM(m machine) []string {
-	args := qemu(m, "microvm,accel=kvm,acpi=off,x-option-roms=off,pit=off,pic=off,isa-serial=off,rtc=off", "device")
+	machineType := "microvm,accel=kvm,acpi=off,x-option-roms=off,pit=off,pic=off,isa-serial=off,rtc=off"
+	if m.distribution {
+		machineType = "microvm,accel=kvm,pit=off,pic=off,isa-serial=off,rtc=off"
+	}
+	args := qemu(m, machineType, "device")
 	for i, a := range args {
 		// MMIO devices have no ROM.
 		args[i] = strings.TrimSuffix(a, ",romfile=")
