@@ -107,7 +107,7 @@ vuln: ## Check what is linked against Go's list of known vulnerabilities
 bench: image $(if $(QUICK),,debian) ## Measure Gozen beside QEMU and gokvm; the report goes to build/bench
 	@scripts/deps bench
 	@scripts/guest-kernel
-	@$(GO) run ./qemu-tests/bench -version $(VERSION) $(if $(QUICK),-quick) $(if $(REPEAT),-repeat $(REPEAT)) $(if $(ONLY),-only $(ONLY))
+	@$(GO) run ./qemu-tests/bench -version $(VERSION) $(if $(QUICK),-quick) $(if $(REPEAT),-repeat $(REPEAT)) $(if $(ONLY),-only $(ONLY)) $(if $(PAGE),-page $(PAGE))
 
 bench-size: image demo ## Print sizes: EFI file, its parts, programs
 	@$(MKIMAGE) sizes

@@ -18,6 +18,7 @@ import (
 
 type options struct {
 	build, out, version string
+	page                string
 	quick               bool
 	repeat              int
 	only                []string
@@ -32,6 +33,7 @@ func main() {
 	flag.StringVar(&o.build, "build", "build", "`directory` of what make builds")
 	flag.StringVar(&o.out, "out", "build/bench", "`directory` to write the reports to")
 	flag.StringVar(&o.version, "version", "", "`version` of Gozen, for the report")
+	flag.StringVar(&o.page, "page", "", "`file` whose part between the report's markers is replaced by the results")
 	flag.BoolVar(&o.quick, "quick", false, "only what does not depend on speed: exits, system calls, memory")
 	flag.IntVar(&o.repeat, "repeat", 3, "repetitions of what is timed; Debian and the density are run once")
 	flag.StringVar(&only, "only", "", "`parts` to run: start,count,api,cpu,exits,disk,net,entropy,density,debian (default all)")
@@ -75,6 +77,11 @@ func run(o options) error {
 	}
 	if err := report.Write(o.out, s.result); err != nil {
 		return err
+	}
+	if o.page != "" {
+		if err := report.Update(o.page, s.result); err != nil {
+			return err
+		}
 	}
 	if err := report.Text(os.Stdout, s.result); err != nil {
 		return err
