@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"gozen/dom0/fault"
 )
 
@@ -137,7 +139,13 @@ func TestFileLocks(t *testing.T) {
 	want(t, err, fault.Precondition, "has it open")
 	_, err = s.OpenFile(Use{"none", true})
 	want(t, err, fault.NotFound, "there is none")
-	if _, err := w.Write([]byte("x")); err != nil {
+	// It may be open for direct I/O, which wants aligned memory.
+	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(page)
+	if _, err := w.WriteAt(page, 0); err != nil {
 		t.Error(err)
 	}
 }

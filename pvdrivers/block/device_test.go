@@ -73,12 +73,17 @@ func newRig(t *testing.T, c Config, without uint64) *rig {
 
 func newRigOn(t *testing.T, path string, c Config, without uint64) *rig {
 	t.Helper()
-	r := &rig{T: t, path: path}
 	flags := unix.O_RDWR
 	if c.ReadOnly {
 		flags = unix.O_RDONLY
 	}
-	c.FD = openFD(t, r.path, flags)
+	c.FD = openFD(t, path, flags)
+	return newRigFD(t, path, c, without)
+}
+
+func newRigFD(t *testing.T, path string, c Config, without uint64) *rig {
+	t.Helper()
+	r := &rig{T: t, path: path}
 	r.dev = newDevice(t, c)
 	r.guest = vqtest.NewGuest(t, 8<<20)
 	t.Cleanup(func() { r.dev.Reset() }) // before guest memory is unmapped

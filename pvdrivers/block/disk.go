@@ -17,6 +17,11 @@ type disk struct {
 	logical  uint32 // block size in bytes
 	physical uint32 // block size in bytes, at least logical
 	counters *counters
+
+	// For direct I/O.
+	align        uintptr     // of memory, in bytes; 1 if I/O is not direct
+	bounce       chan []byte // buffers not in use
+	bounceMemory []byte
 }
 
 // filePhysical is the block size told for a file: that of common file systems,
@@ -52,6 +57,9 @@ func openDisk(fd int, readOnly bool, c *counters) (*disk, error) {
 	default:
 		return nil, fmt.Errorf("disk descriptor %d is neither a regular file nor a block device", fd)
 	}
+	if err := d.probeAlignment(); err != nil {
+		return nil, fmt.Errorf("disk descriptor %d: %w", fd, err)
+	}
 	return d, nil
 }
 
@@ -63,12 +71,18 @@ func (d *disk) inRange(sector, bytes uint64) bool {
 // read fills iovs from the byte off on, in as many calls as it takes. It consumes
 // iovs.
 func (d *disk) read(iovs []unix.Iovec, off int64) error {
+	if !d.aligned(iovs) {
+		return d.transferBounced(preadv2, false, iovs, off, 0)
+	}
 	return d.transfer(preadv2, iovs, off, 0)
 }
 
 // write writes iovs from the byte off on; through makes it durable before it
 // returns.
 func (d *disk) write(iovs []unix.Iovec, off int64, through bool) error {
+	if !d.aligned(iovs) {
+		return d.transferBounced(pwritev2, true, iovs, off, writeFlags(through))
+	}
 	return d.transfer(pwritev2, iovs, off, writeFlags(through))
 }
 
@@ -157,6 +171,11 @@ func (d *disk) close() error {
 	}
 	fd := d.fd
 	d.fd = -1
+	if d.bounceMemory != nil {
+		// It cannot fail for a whole mapping.
+		_ = unix.Munmap(d.bounceMemory)
+		d.bounceMemory = nil
+	}
 	if err := unix.Close(fd); err != nil {
 		return fmt.Errorf("close disk: %w", err)
 	}

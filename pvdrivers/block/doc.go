@@ -14,12 +14,15 @@
 // preadv2 and pwritev2.
 //
 // Either way data moves straight between the file and guest memory, without a
-// copy and without an allocation. An idle disk has no timer; an engine's thread
+// copy and without an allocation. If the descriptor has O_DIRECT (package
+// directio), not even the host's page cache comes between, and only requests with
+// memory that is not aligned for that go through a buffer, by a worker. An idle disk has no timer; an engine's thread
 // sleeps in the kernel.
 //
 // # What is durable when
 //
-// A completed write is in the host's page cache. A flush is fdatasync, issued
+// A completed write is in the host's page cache, or, with direct I/O, in what the
+// host's device calls written. A flush is fdatasync, issued
 // after the flush request was taken, so it covers every write the driver had
 // seen complete by then; a failed one is reported to the guest. A driver that did
 // not accept VIRTIO_BLK_F_FLUSH has no way to ask, so its writes are written

@@ -217,25 +217,26 @@ func (e *engine) request(s engineSession) *request {
 }
 
 func (e *engine) begin(s engineSession, r *request) {
-	switch {
-	case !r.admit():
+	if !r.admit() {
 		e.finish(s, r)
-	case r.typ == typeFlush, r.typ == typeIn || r.typ == typeOut:
-		e.prepare(r)
-	default:
-		s.work <- r // has room for all
+		return
 	}
+	e.issue(s, r)
 }
 
-// prepare makes what is left of a request an operation of the ring.
-func (e *engine) prepare(r *request) {
-	switch fd := e.dev.disk.fd; r.typ {
-	case typeIn:
-		e.ring.Readv(r.tag, fd, r.left, r.off)
-	case typeOut:
-		e.ring.Writev(r.tag, fd, r.left, r.off, writeFlags(r.s.through))
-	case typeFlush:
-		e.ring.Datasync(r.tag, fd)
+// issue makes what is left of a request an operation of the ring, or a worker's if
+// the ring cannot do it.
+func (e *engine) issue(s engineSession, r *request) {
+	disk := e.dev.disk
+	switch {
+	case r.typ == typeFlush:
+		e.ring.Datasync(r.tag, disk.fd)
+	case r.typ == typeIn && disk.aligned(r.left):
+		e.ring.Readv(r.tag, disk.fd, r.left, r.off)
+	case r.typ == typeOut && disk.aligned(r.left):
+		e.ring.Writev(r.tag, disk.fd, r.left, r.off, writeFlags(s.through))
+	default:
+		s.work <- r // has room for all
 	}
 }
 
@@ -290,7 +291,7 @@ func (e *engine) completed(s engineSession, r *request, result int32) {
 	default:
 		r.off += int64(result)
 		if r.left = advance(r.left, int(result)); len(r.left) > 0 {
-			e.prepare(r)
+			e.issue(s, r)
 			return
 		}
 		r.transferred(nil)

@@ -83,6 +83,14 @@ func testBlockDevice(t *testing.T, engine Config) {
 	}
 }
 
+func TestDirectBlockDevice(t *testing.T) { onEngines(t, testDirectBlockDevice) }
+
+func testDirectBlockDevice(t *testing.T, engine Config) {
+	if !writeAndReadDirect(t, loopDevice(t, newFile(t, testSectors)), engine) {
+		t.Error("a block device has no direct I/O")
+	}
+}
+
 // A volume larger than its file system, which the guest fills: what does not fit
 // is an I/O error, what was written is sound, and a discard makes room again.
 func TestFullFileSystem(t *testing.T) { onEngines(t, testFullFileSystem) }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gozen/hypervisor/vmmapi"
+	"gozen/pvdrivers/directio"
 )
 
 // Options describe a guest.
@@ -103,9 +104,15 @@ func (g *Guest) configure(o Options) error {
 		if disk.ReadOnly {
 			flag = os.O_RDONLY
 		}
-		fd, err := c.open(disk.Path, flag)
+		f, err := os.OpenFile(disk.Path, flag, 0)
 		if err != nil {
 			return err
+		}
+		fd := c.pass(f)
+		if !disk.ReadOnly { // as dom0 does
+			if _, err := directio.Enable(int(f.Fd())); err != nil {
+				return err
+			}
 		}
 		c.Disks = append(c.Disks, vmmapi.Disk{File: fd, ReadOnly: disk.ReadOnly, Serial: fmt.Sprintf("disk%d", i), Name: filepath.Base(disk.Path)})
 	}
