@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,15 +48,35 @@ func TestEveryConsole(t *testing.T) {
 	}
 }
 
+// announced is a console that tells when it is first written to. Until then the
+// goroutine that writes may not run yet, and would take the count of lost lines with
+// its first line.
+type announced struct {
+	io.Writer
+	once   sync.Once
+	called chan struct{}
+}
+
+func announce(w io.Writer) *announced { return &announced{Writer: w, called: make(chan struct{})} }
+
+func (a *announced) Write(p []byte) (int, error) {
+	a.once.Do(func() { close(a.called) })
+	return a.Writer.Write(p)
+}
+
 // A serial port that nobody drains does not keep lines off the screen.
 func TestStuckConsole(t *testing.T) {
 	stuck, end := io.Pipe()
 	defer stuck.Close()
 	shown, screen := io.Pipe()
-	l := newLogger(nil, end, screen)
+	port := announce(end)
+	l := newLogger(nil, port, screen)
 	const lines = 1000
 	read := make([]byte, len("gozen: line\r\n"))
 	for i := range lines {
+		if i == 1 {
+			<-port.called
+		}
 		l.Printf("line")
 		if _, err := io.ReadFull(shown, read); err != nil || string(read) != "gozen: line\r\n" {
 			t.Fatalf("line %d on the screen is %q, %v", i, read, err)
@@ -90,9 +111,13 @@ func TestClean(t *testing.T) {
 func TestLoggerDoesNotBlock(t *testing.T) {
 	r, w := io.Pipe()
 	var kmsg bytes.Buffer
-	l := newLogger(&kmsg, w)
+	console := announce(w)
+	l := newLogger(&kmsg, console)
 	const lines = 2000
-	for range lines {
+	for i := range lines {
+		if i == 1 {
+			<-console.called
+		}
 		l.Printf("line")
 	}
 	if n := strings.Count(kmsg.String(), "<6>gozen: line\n"); n != lines {
