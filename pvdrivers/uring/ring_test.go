@@ -12,6 +12,9 @@ import (
 	"gozen/pvdrivers/eventfd"
 )
 
+// ringRequired is set by a file tagged kvmhost.
+var ringRequired bool
+
 // newRing makes a ring, or returns nil where the kernel gives none, as in many
 // containers; in the emulated host, where ringRequired is set, that fails.
 func newRing(t *testing.T, entries uint32) *Ring {

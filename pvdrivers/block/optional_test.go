@@ -1,5 +1,0 @@
-//go:build !kvmhost
-
-package block
-
-const ringRequired = false

@@ -1,5 +1,0 @@
-//go:build !kvmhost
-
-package uring
-
-const ringRequired = false
