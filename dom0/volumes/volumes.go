@@ -18,7 +18,6 @@ import (
 	"gozen/dom0/quantity"
 	"gozen/dom0/state"
 	"gozen/dom0/upload"
-	"gozen/pvdrivers/directio"
 )
 
 const (
@@ -194,8 +193,7 @@ func (s *Store) Release(guest string) {
 
 // OpenFile opens a volume's file for a vmm and locks it: alone for writing, or
 // shared for reading. The lock lasts until the last copy of the descriptor is
-// closed. Writing is past the host's page cache where the file system allows that;
-// what several guests read stays in it for all of them.
+// closed.
 func (s *Store) OpenFile(u Use) (*os.File, error) {
 	if err := naming.CheckFile("volume", u.Volume); err != nil {
 		return nil, err
@@ -218,13 +216,6 @@ func (s *Store) OpenFile(u Use) (*os.File, error) {
 			return nil, fault.New(fault.Precondition, "volume %q: a vmm has it open still", u.Volume)
 		}
 		return nil, fmt.Errorf("volume %q: lock: %w", u.Volume, err)
-	}
-	if u.ReadOnly {
-		return f, nil
-	}
-	if _, err := directio.Enable(int(f.Fd())); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("volume %q: %w", u.Volume, err)
 	}
 	return f, nil
 }

@@ -77,7 +77,7 @@ func includePath(t *testing.T) []string {
 var includes = []string{
 	"linux/kvm.h", "asm/kvm_para.h", "linux/vhost.h", "linux/virtio_config.h", "linux/virtio_ids.h", "linux/virtio_ring.h",
 	"linux/virtio_blk.h", "linux/virtio_net.h", "linux/virtio_console.h", "linux/virtio_vsock.h", "linux/virtio_pci.h",
-	"linux/pci_regs.h", "linux/if_tun.h", "linux/if.h", "linux/io_uring.h",
+	"linux/pci_regs.h", "linux/if_tun.h", "linux/if.h",
 }
 
 // compile returns the value of every expression.

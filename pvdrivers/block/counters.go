@@ -14,7 +14,7 @@ type counters struct {
 
 	errors      atomic.Uint64 // requests answered VIRTIO_BLK_S_IOERR
 	unsupported atomic.Uint64 // requests answered VIRTIO_BLK_S_UNSUPP
-	syscalls    atomic.Uint64 // on the disk's descriptor or ring
+	syscalls    atomic.Uint64 // on the disk's descriptor
 
 	// Of the queues of past activations.
 	pastKicks, pastCalls uint64

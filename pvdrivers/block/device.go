@@ -10,8 +10,8 @@ import (
 	"gozen/pvdrivers/virtqueue"
 )
 
-// DefaultWorkers is how many requests of a disk are served at once, where the
-// kernel gives no io_uring, unless Config says otherwise.
+// DefaultWorkers is how many requests of a disk are served at once unless
+// Config says otherwise.
 const DefaultWorkers = 16
 
 // Config describes a disk.
@@ -20,9 +20,8 @@ type Config struct {
 	FD       int    // regular file or block device; the Device closes it
 	ReadOnly bool   // FD may then be opened O_RDONLY
 	Serial   string // what the guest reads as the disk's serial number, at most 20 bytes
-	Workers  int    // requests served at once without io_uring; DefaultWorkers when 0
+	Workers  int    // requests served at once; DefaultWorkers when 0
 	Queues   int    // 1 when 0
-	NoRing   bool   // workers, even if the kernel gives an io_uring
 }
 
 // Device is a virtio block device. It implements virtio.Device.
@@ -33,7 +32,6 @@ type Device struct {
 	serial   [idBytes]byte
 	workers  int
 	queues   int
-	engines  []*engine // by queue; none if workers serve
 	config   []byte
 	counters counters
 
@@ -47,9 +45,7 @@ var _ interface {
 	virtio.Positioner
 } = (*Device)(nil)
 
-// New opens a disk on c.FD. On an error the descriptor stays the caller's. What
-// it needs of the kernel beyond the system calls that move data, it takes here:
-// the process may confine itself afterwards.
+// New opens a disk on c.FD. On an error the descriptor stays the caller's.
 func New(c Config) (*Device, error) {
 	if len(c.Serial) > idBytes {
 		return nil, fmt.Errorf("serial number %q has more than %d bytes", c.Serial, idBytes)
@@ -74,9 +70,6 @@ func New(c Config) (*Device, error) {
 	d.config, err = binary.Append(nil, binary.LittleEndian, d.configSpace())
 	if err != nil || len(d.config) != configBytes {
 		return nil, fmt.Errorf("encode %d bytes of configuration: %w", len(d.config), err)
-	}
-	if !c.NoRing {
-		d.engines = newEngines(d)
 	}
 	return d, nil
 }
@@ -219,9 +212,5 @@ func (d *Device) Restore(raw json.RawMessage) error {
 
 // Close implements virtio.Device.
 func (d *Device) Close() error {
-	for _, e := range d.engines {
-		e.close()
-	}
-	d.engines = nil
 	return d.disk.close()
 }

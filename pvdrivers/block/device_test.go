@@ -73,17 +73,12 @@ func newRig(t *testing.T, c Config, without uint64) *rig {
 
 func newRigOn(t *testing.T, path string, c Config, without uint64) *rig {
 	t.Helper()
+	r := &rig{T: t, path: path}
 	flags := unix.O_RDWR
 	if c.ReadOnly {
 		flags = unix.O_RDONLY
 	}
-	c.FD = openFD(t, path, flags)
-	return newRigFD(t, path, c, without)
-}
-
-func newRigFD(t *testing.T, path string, c Config, without uint64) *rig {
-	t.Helper()
-	r := &rig{T: t, path: path}
+	c.FD = openFD(t, r.path, flags)
 	r.dev = newDevice(t, c)
 	r.guest = vqtest.NewGuest(t, 8<<20)
 	t.Cleanup(func() { r.dev.Reset() }) // before guest memory is unmapped
@@ -162,10 +157,8 @@ func pattern(n int, seed byte) []byte {
 	return b
 }
 
-func TestWriteThenRead(t *testing.T) { onEngines(t, testWriteThenRead) }
-
-func testWriteThenRead(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestWriteThenRead(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	data := pattern(8*sectorBytes, 1)
 	if s := r.write(16, data); s != statusOK {
 		t.Fatalf("write: status %d", s)
@@ -181,12 +174,8 @@ func testWriteThenRead(t *testing.T, engine Config) {
 		t.Errorf("flush: status %d", s)
 	}
 	c := r.dev.Counters()
-	calls := uint64(3)
-	if !engine.NoRing {
-		calls = c["syscalls"] // how often an engine looks around depends on who is faster
-	}
 	for name, want := range map[string]uint64{"reads": 1, "writes": 1, "flushes": 1, "errors": 0,
-		"read_bytes": uint64(len(data)), "written_bytes": uint64(len(data)), "syscalls": calls} {
+		"read_bytes": uint64(len(data)), "written_bytes": uint64(len(data)), "syscalls": 3} {
 		if c[name] != want {
 			t.Errorf("counter %s: %d, want %d", name, c[name], want)
 		}
@@ -195,10 +184,8 @@ func testWriteThenRead(t *testing.T, engine Config) {
 
 // Header, data and status may be cut into descriptors in any way (virtio 1.2,
 // section 2.7.4).
-func TestAnyLayout(t *testing.T) { onEngines(t, testAnyLayout) }
-
-func testAnyLayout(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestAnyLayout(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	data := pattern(2*sectorBytes, 3)
 	out := make([]byte, headerBytes, headerBytes+len(data))
 	binary.LittleEndian.PutUint32(out, typeOut)
@@ -226,12 +213,10 @@ func testAnyLayout(t *testing.T, engine Config) {
 	}
 }
 
-func TestManyRequestsAtOnce(t *testing.T) { onEngines(t, testManyRequestsAtOnce) }
-
-func testManyRequestsAtOnce(t *testing.T, engine Config) {
+func TestManyRequestsAtOnce(t *testing.T) {
 	for _, without := range []uint64{0, virtio.FeatureEventIdx} {
 		t.Run(fmt.Sprintf("without %#x", without), func(t *testing.T) {
-			r := newRig(t, engine, without)
+			r := newRig(t, Config{}, without)
 			const n, size = 64, 4 * sectorBytes
 			type slot struct{ header, status, data uint64 }
 			byHead := map[uint32]slot{}
@@ -265,9 +250,7 @@ func testManyRequestsAtOnce(t *testing.T, engine Config) {
 	}
 }
 
-func TestRangeAndMode(t *testing.T) { onEngines(t, testRangeAndMode) }
-
-func testRangeAndMode(t *testing.T, engine Config) {
+func TestRangeAndMode(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		readOnly bool
@@ -291,7 +274,7 @@ func testRangeAndMode(t *testing.T, engine Config) {
 		{"unknown", false, 0xffffffff, 0, 512, statusUnsupported},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, Config{ReadOnly: c.readOnly, NoRing: engine.NoRing}, 0)
+			r := newRig(t, Config{ReadOnly: c.readOnly}, 0)
 			before := r.file()
 			addr := r.guest.Put(pattern(int(c.bytes), 9))
 			if s := r.do(c.typ, c.sector, vqtest.Buffer{Addr: addr, Len: c.bytes, Writable: c.typ == typeIn}); s != c.want {
@@ -310,10 +293,8 @@ func testRangeAndMode(t *testing.T, engine Config) {
 	}
 }
 
-func TestSerial(t *testing.T) { onEngines(t, testSerial) }
-
-func testSerial(t *testing.T, engine Config) {
-	r := newRig(t, Config{Serial: "vol-0123456789abcdef", NoRing: engine.NoRing}, 0)
+func TestSerial(t *testing.T) {
+	r := newRig(t, Config{Serial: "vol-0123456789abcdef"}, 0)
 	for _, n := range []int{4, 20, 24} {
 		addr := r.guest.Put(bytes.Repeat([]byte{0xee}, n))
 		if s := r.do(typeGetID, 0, vqtest.Buffer{Addr: addr, Len: uint32(n), Writable: true}); s != statusOK {
@@ -336,9 +317,7 @@ func blocks(t *testing.T, path string) int64 {
 	return st.Blocks
 }
 
-func TestDiscardAndWriteZeroes(t *testing.T) { onEngines(t, testDiscardAndWriteZeroes) }
-
-func testDiscardAndWriteZeroes(t *testing.T, engine Config) {
+func TestDiscardAndWriteZeroes(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		typ   uint32
@@ -350,7 +329,7 @@ func testDiscardAndWriteZeroes(t *testing.T, engine Config) {
 		{"write zeroes with unmap", typeWriteZeroes, flagUnmap, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, engine, 0)
+			r := newRig(t, Config{}, 0)
 			data := bytes.Repeat([]byte{0xaa}, testSectors*sectorBytes)
 			if s := r.write(0, data); s != statusOK || r.do(typeFlush, 0) != statusOK {
 				t.Fatal("filling the disk failed")
@@ -374,10 +353,8 @@ func testDiscardAndWriteZeroes(t *testing.T, engine Config) {
 	}
 }
 
-func TestBadRanges(t *testing.T) { onEngines(t, testBadRanges) }
-
-func testBadRanges(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestBadRanges(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	data := bytes.Repeat([]byte{0xaa}, testSectors*sectorBytes)
 	if s := r.write(0, data); s != statusOK {
 		t.Fatal("filling the disk failed")
@@ -475,10 +452,8 @@ func TestRefusedDescriptors(t *testing.T) {
 	}
 }
 
-func TestSaveAndRestore(t *testing.T) { onEngines(t, testSaveAndRestore) }
-
-func testSaveAndRestore(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestSaveAndRestore(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	r.write(0, pattern(512, 0))
 	r.dev.Reset()
 	if avail, used := r.dev.Position(0); avail != 1 || used != 1 {
@@ -489,7 +464,7 @@ func testSaveAndRestore(t *testing.T, engine Config) {
 		t.Fatal(err)
 	}
 	// A new device goes on in the same rings.
-	next := newDevice(t, Config{FD: openFD(t, r.path, unix.O_RDWR), NoRing: engine.NoRing})
+	next := newDevice(t, Config{FD: openFD(t, r.path, unix.O_RDWR)})
 	if err := next.Restore(raw); err != nil {
 		t.Fatal(err)
 	}
@@ -514,7 +489,7 @@ func testSaveAndRestore(t *testing.T, engine Config) {
 }
 
 func TestRequestPathDoesNotAllocate(t *testing.T) {
-	r := newRig(t, Config{NoRing: true}, 0)
+	r := newRig(t, Config{}, 0)
 	r.dev.Reset()
 	s, err := newSession(r.dev, r.tr.Activation)
 	if err != nil {

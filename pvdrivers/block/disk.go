@@ -17,11 +17,6 @@ type disk struct {
 	logical  uint32 // block size in bytes
 	physical uint32 // block size in bytes, at least logical
 	counters *counters
-
-	// For direct I/O.
-	align        uintptr     // of memory, in bytes; 1 if I/O is not direct
-	bounce       chan []byte // buffers not in use
-	bounceMemory []byte
 }
 
 // filePhysical is the block size told for a file: that of common file systems,
@@ -57,9 +52,6 @@ func openDisk(fd int, readOnly bool, c *counters) (*disk, error) {
 	default:
 		return nil, fmt.Errorf("disk descriptor %d is neither a regular file nor a block device", fd)
 	}
-	if err := d.probeAlignment(); err != nil {
-		return nil, fmt.Errorf("disk descriptor %d: %w", fd, err)
-	}
 	return d, nil
 }
 
@@ -68,35 +60,25 @@ func (d *disk) inRange(sector, bytes uint64) bool {
 	return bytes%sectorBytes == 0 && sector <= d.sectors && bytes/sectorBytes <= d.sectors-sector
 }
 
-// read fills iovs from the byte off on, in as many calls as it takes. It consumes
+// read fills iovs from sector on, in as many calls as it takes. It consumes
 // iovs.
-func (d *disk) read(iovs []unix.Iovec, off int64) error {
-	if !d.aligned(iovs) {
-		return d.transferBounced(preadv2, false, iovs, off, 0)
-	}
-	return d.transfer(preadv2, iovs, off, 0)
+func (d *disk) read(iovs []unix.Iovec, sector uint64) error {
+	return d.transfer(preadv2, iovs, sector, 0)
 }
 
-// write writes iovs from the byte off on; through makes it durable before it
-// returns.
-func (d *disk) write(iovs []unix.Iovec, off int64, through bool) error {
-	if !d.aligned(iovs) {
-		return d.transferBounced(pwritev2, true, iovs, off, writeFlags(through))
-	}
-	return d.transfer(pwritev2, iovs, off, writeFlags(through))
-}
-
-// writeFlags are those of pwritev2.
-func writeFlags(through bool) int {
+// write writes iovs from sector on; through makes it durable before it returns.
+func (d *disk) write(iovs []unix.Iovec, sector uint64, through bool) error {
+	flags := 0
 	if through {
-		return unix.RWF_DSYNC
+		flags = unix.RWF_DSYNC
 	}
-	return 0
+	return d.transfer(pwritev2, iovs, sector, flags)
 }
 
 type vectorCall func(fd int, iovs []unix.Iovec, off int64, flags int) (int, error)
 
-func (d *disk) transfer(call vectorCall, iovs []unix.Iovec, off int64, flags int) error {
+func (d *disk) transfer(call vectorCall, iovs []unix.Iovec, sector uint64, flags int) error {
+	off := int64(sector * sectorBytes)
 	for len(iovs) > 0 {
 		d.counters.syscalls.Add(1)
 		n, err := call(d.fd, iovs, off, flags)
@@ -171,11 +153,6 @@ func (d *disk) close() error {
 	}
 	fd := d.fd
 	d.fd = -1
-	if d.bounceMemory != nil {
-		// It cannot fail for a whole mapping.
-		_ = unix.Munmap(d.bounceMemory)
-		d.bounceMemory = nil
-	}
 	if err := unix.Close(fd); err != nil {
 		return fmt.Errorf("close disk: %w", err)
 	}

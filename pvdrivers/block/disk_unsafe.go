@@ -31,48 +31,6 @@ func advance(iovs []unix.Iovec, n int) []unix.Iovec {
 	return iovs
 }
 
-// aligned says whether direct I/O can be done on iovs as they are: addresses as
-// the disk's device wants them, lengths in sectors.
-func (d *disk) aligned(iovs []unix.Iovec) bool {
-	if d.align <= 1 {
-		return true
-	}
-	for _, v := range iovs {
-		if uintptr(unsafe.Pointer(v.Base))&(d.align-1) != 0 || v.Len%sectorBytes != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// bytesOf is the length of all segments.
-func bytesOf(iovs []unix.Iovec) int {
-	n := 0
-	for _, v := range iovs {
-		n += int(v.Len)
-	}
-	return n
-}
-
-// oneIovec is a vector of the one segment b, which is not empty.
-func oneIovec(b []byte) []unix.Iovec { return appendIovecs(nil, [][]byte{b}) }
-
-// gather fills b from the segments, which have at least as much.
-func gather(b []byte, iovs []unix.Iovec) {
-	for i := 0; len(b) > 0; i++ {
-		// What appendIovecs and advance made: inside a segment of guest memory.
-		b = b[copy(b, unsafe.Slice(iovs[i].Base, iovs[i].Len)):]
-	}
-}
-
-// scatter puts b into the segments, which have at least as much room.
-func scatter(iovs []unix.Iovec, b []byte) {
-	for i := 0; len(b) > 0; i++ {
-		// As in gather.
-		b = b[copy(unsafe.Slice(iovs[i].Base, iovs[i].Len), b):]
-	}
-}
-
 // preadv2 and pwritev2 are the calls of that name without the copy of the vector
 // that the unix package makes. The offset goes in one register on 64-bit
 // machines, the high half then being ignored.

@@ -11,10 +11,6 @@ import (
 )
 
 func TestUnanswerableRequestsPutTheDeviceInError(t *testing.T) {
-	onEngines(t, testUnanswerableRequestsPutTheDeviceInError)
-}
-
-func testUnanswerableRequestsPutTheDeviceInError(t *testing.T, engine Config) {
 	for name, bufs := range map[string]func(r *rig) []vqtest.Buffer{
 		"short header": func(r *rig) []vqtest.Buffer {
 			return []vqtest.Buffer{{Addr: r.header, Len: headerBytes - 1}, {Addr: r.status, Len: 1, Writable: true}}
@@ -25,7 +21,7 @@ func testUnanswerableRequestsPutTheDeviceInError(t *testing.T, engine Config) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, engine, 0)
+			r := newRig(t, Config{}, 0)
 			r.q.Add(bufs(r)...)
 			r.q.Kick()
 			<-r.tr.Failed()
@@ -44,10 +40,8 @@ func testUnanswerableRequestsPutTheDeviceInError(t *testing.T, engine Config) {
 
 // The file gets shorter under the device, or the descriptor refuses: the guest
 // gets an I/O error, and zeros rather than what was in its buffer before.
-func TestHostErrors(t *testing.T) { onEngines(t, testHostErrors) }
-
-func testHostErrors(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestHostErrors(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	if err := os.Truncate(r.path, 4096); err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +61,8 @@ func testHostErrors(t *testing.T, engine Config) {
 }
 
 // A full file system is an I/O error of the request.
-func TestNoSpace(t *testing.T) { onEngines(t, testNoSpace) }
-
-func testNoSpace(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestNoSpace(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	// /dev/full answers every write with ENOSPC.
 	full := openFD(t, "/dev/full", unix.O_RDWR)
 	defer unix.Close(full)
@@ -89,10 +81,8 @@ func testNoSpace(t *testing.T, engine Config) {
 }
 
 // A flush that fails is told to the guest.
-func TestFlushError(t *testing.T) { onEngines(t, testFlushError) }
-
-func testFlushError(t *testing.T, engine Config) {
-	r := newRig(t, engine, 0)
+func TestFlushError(t *testing.T) {
+	r := newRig(t, Config{}, 0)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)

@@ -36,100 +36,95 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte{1}, uint16(0), uint16(0))
 
 	const sectors = 64
-	open := func(noRing bool) *Device {
-		fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC) // its flush costs nothing
-		if err != nil {
-			f.Fatal(err)
-		}
-		if err := unix.Ftruncate(fd, sectors*sectorBytes); err != nil {
-			f.Fatal(err)
-		}
-		return newDevice(f, Config{FD: fd, Serial: "fuzz", Workers: 1, NoRing: noRing})
+	fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC) // its flush costs nothing
+	if err != nil {
+		f.Fatal(err)
 	}
-	// The first has workers too where the kernel gives no io_uring.
-	devices := []*Device{open(false), open(true)}
+	if err := unix.Ftruncate(fd, sectors*sectorBytes); err != nil {
+		f.Fatal(err)
+	}
+	dev := newDevice(f, Config{FD: fd, Serial: "fuzz", Workers: 1})
 	f.Fuzz(func(t *testing.T, out []byte, inBytes, cut uint16) {
 		if len(out) == 0 || len(out) > 1<<16 {
 			return
 		}
-		for _, dev := range devices {
-			fuzzRequest(t, dev, sectors, out, inBytes, cut)
+		g := vqtest.NewGuest(t, 256<<10)
+		features := dev.Features()
+		q := g.NewQueue(8, features)
+		tr := g.NewTransport(features, q)
+		s, err := newSession(dev, tr.Activation)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-}
+		defer s.stopQueues()
+		req := <-s.rings[0].idle
 
-// fuzzRequest lets dev serve one request and looks at what it did.
-func fuzzRequest(t *testing.T, dev *Device, sectors uint64, out []byte, inBytes, cut uint16) {
-	g := vqtest.NewGuest(t, 256<<10)
-	features := dev.Features()
-	q := g.NewQueue(8, features)
-	tr := g.NewTransport(features, q)
-	var bufs []vqtest.Buffer
-	addr := g.Put(out)
-	for _, n := range []uint32{min(uint32(cut), uint32(len(out))), uint32(len(out)) - min(uint32(cut), uint32(len(out)))} {
-		if n > 0 {
-			bufs = append(bufs, vqtest.Buffer{Addr: addr, Len: n})
-			addr += uint64(n)
-		}
-	}
-	in := g.Put(bytes.Repeat([]byte{0xee}, int(inBytes)+1))
-	if inBytes > 0 {
-		bufs = append(bufs, vqtest.Buffer{Addr: in, Len: uint32(inBytes), Writable: true})
-	}
-	bufs = append(bufs, vqtest.Buffer{Addr: in + uint64(inBytes), Len: 1, Writable: true})
-	q.Add(bufs...)
-	if err := dev.Activate(tr.Activation); err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Reset()
-	if len(out) < headerBytes {
-		<-tr.Failed()
-		if _, ok := q.TryUsed(); ok {
-			t.Fatal("a request without a header was answered")
-		}
-		return
-	}
-	u := q.WaitUsed()
-	if err := tr.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if u.Len != uint32(inBytes)+1 {
-		t.Fatalf("used %+v", u)
-	}
-	answer := g.Bytes(in, int(inBytes)+1)
-	status := answer[inBytes]
-	if status > statusUnsupported {
-		t.Fatalf("status %d", status)
-	}
-	sector := binary.LittleEndian.Uint64(out[8:])
-	n := uint64(len(out) - headerBytes)
-	switch typ := binary.LittleEndian.Uint32(out); typ {
-	case typeIn, typeOut:
-		if typ == typeIn {
-			n = uint64(inBytes)
-		}
-		good := n%sectorBytes == 0 && sector <= sectors && n/sectorBytes <= sectors-sector
-		if good != (status == statusOK) {
-			t.Fatalf("type %d of %d bytes at sector %d: status %d", typ, n, sector, status)
-		}
-		if typ == typeOut && good {
-			got := make([]byte, n)
-			if _, err := unix.Pread(dev.disk.fd, got, int64(sector*sectorBytes)); err != nil || !bytes.Equal(got, out[headerBytes:]) {
-				t.Fatalf("wrote something else: %v", err)
+		var bufs []vqtest.Buffer
+		addr := g.Put(out)
+		for _, n := range []uint32{min(uint32(cut), uint32(len(out))), uint32(len(out)) - min(uint32(cut), uint32(len(out)))} {
+			if n > 0 {
+				bufs = append(bufs, vqtest.Buffer{Addr: addr, Len: n})
+				addr += uint64(n)
 			}
 		}
-	case typeFlush, typeGetID:
-		if status != statusOK {
-			t.Fatalf("type %d: status %d", typ, status)
+		in := g.Put(bytes.Repeat([]byte{0xee}, int(inBytes)+1))
+		if inBytes > 0 {
+			bufs = append(bufs, vqtest.Buffer{Addr: in, Len: uint32(inBytes), Writable: true})
 		}
-	case typeDiscard, typeWriteZeroes:
-	default:
-		if status != statusUnsupported {
-			t.Fatalf("type %d: status %d", typ, status)
+		bufs = append(bufs, vqtest.Buffer{Addr: in + uint64(inBytes), Len: 1, Writable: true})
+		q.Add(bufs...)
+		if ok, err := req.ring.q.Pop(req.chain); !ok || err != nil {
+			t.Fatal(ok, err)
 		}
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(dev.disk.fd, &st); err != nil || st.Size != int64(sectors*sectorBytes) {
-		t.Fatalf("the file has %d bytes: %v", st.Size, err)
-	}
+		err = req.serve()
+		if len(out) < headerBytes {
+			if err == nil {
+				t.Fatal("a request without a header was answered")
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, ok := q.TryUsed()
+		if !ok || u.Len != uint32(inBytes)+1 {
+			t.Fatalf("used %+v, %v", u, ok)
+		}
+		answer := g.Bytes(in, int(inBytes)+1)
+		status := answer[inBytes]
+		if status > statusUnsupported {
+			t.Fatalf("status %d", status)
+		}
+		sector := binary.LittleEndian.Uint64(out[8:])
+		n := uint64(len(out) - headerBytes)
+		switch typ := binary.LittleEndian.Uint32(out); typ {
+		case typeIn, typeOut:
+			if typ == typeIn {
+				n = uint64(inBytes)
+			}
+			good := n%sectorBytes == 0 && sector <= sectors && n/sectorBytes <= sectors-sector
+			if good != (status == statusOK) {
+				t.Fatalf("type %d of %d bytes at sector %d: status %d", typ, n, sector, status)
+			}
+			if typ == typeOut && good {
+				got := make([]byte, n)
+				if _, err := unix.Pread(dev.disk.fd, got, int64(sector*sectorBytes)); err != nil || !bytes.Equal(got, out[headerBytes:]) {
+					t.Fatalf("wrote something else: %v", err)
+				}
+			}
+		case typeFlush, typeGetID:
+			if status != statusOK {
+				t.Fatalf("type %d: status %d", typ, status)
+			}
+		case typeDiscard, typeWriteZeroes:
+		default:
+			if status != statusUnsupported {
+				t.Fatalf("type %d: status %d", typ, status)
+			}
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(dev.disk.fd, &st); err != nil || st.Size != sectors*sectorBytes {
+			t.Fatalf("the file has %d bytes: %v", st.Size, err)
+		}
+	})
 }

@@ -38,11 +38,9 @@ func loopDevice(t *testing.T, path string) string {
 	return name
 }
 
-func TestBlockDevice(t *testing.T) { onEngines(t, testBlockDevice) }
-
-func testBlockDevice(t *testing.T, engine Config) {
+func TestBlockDevice(t *testing.T) {
 	path := newFile(t, testSectors)
-	r := newRigOn(t, loopDevice(t, path), engine, 0)
+	r := newRigOn(t, loopDevice(t, path), Config{}, 0)
 	if d := r.dev.disk; !d.device || d.sectors != testSectors || d.logical < sectorBytes || d.physical < d.logical {
 		t.Errorf("disk %+v", d)
 	}
@@ -83,19 +81,9 @@ func testBlockDevice(t *testing.T, engine Config) {
 	}
 }
 
-func TestDirectBlockDevice(t *testing.T) { onEngines(t, testDirectBlockDevice) }
-
-func testDirectBlockDevice(t *testing.T, engine Config) {
-	if !writeAndReadDirect(t, loopDevice(t, newFile(t, testSectors)), engine) {
-		t.Error("a block device has no direct I/O")
-	}
-}
-
 // A volume larger than its file system, which the guest fills: what does not fit
 // is an I/O error, what was written is sound, and a discard makes room again.
-func TestFullFileSystem(t *testing.T) { onEngines(t, testFullFileSystem) }
-
-func testFullFileSystem(t *testing.T, engine Config) {
+func TestFullFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatal(err)
@@ -112,7 +100,7 @@ func testFullFileSystem(t *testing.T, engine Config) {
 	if err := os.Truncate(path, testSectors*sectorBytes); err != nil {
 		t.Fatal(err)
 	}
-	r := newRigOn(t, path, engine, 0)
+	r := newRigOn(t, path, Config{}, 0)
 	const step = 64 // sectors
 	data := pattern(step*sectorBytes, 1)
 	written := uint64(0)

@@ -17,159 +17,92 @@ type request struct {
 	s     *session
 	ring  *ring
 	chain *virtqueue.Chain
-	tag   uint64 // of its operations in an engine
-
-	// What the chain says, after parse.
-	typ     uint32
-	sector  uint64
-	out, in [][]byte // its data
-	written uint32   // bytes that can be written, with the status
-	answer  []byte   // the status byte
-
-	// What is left of a read, write or flush, after admit.
-	iovs []unix.Iovec // the backing array of left
-	left []unix.Iovec
-	off  int64 // in bytes
-
-	// How it ended: the status and how many bytes of in were filled.
-	status byte
-	filled int
-
+	iovs  []unix.Iovec
 	// Scratch space, here so that it is no allocation of each request.
 	header [headerBytes]byte
 	ranges [maxRanges * segmentBytes]byte
 }
 
 func newRequest(s *session, r *ring) *request {
-	return &request{s: s, ring: r, chain: r.q.NewChain()}
+	return &request{s: s, ring: r, chain: r.q.NewChain(), iovs: make([]unix.Iovec, 0, queueSize)}
 }
 
 // serve does what the chain asks for and gives it back. It returns an error only
 // for a chain that cannot be answered.
 func (r *request) serve() error {
-	if err := r.parse(); err != nil {
-		return err
-	}
-	if r.admit() {
-		r.perform()
-	}
-	r.reply()
-	return r.ring.complete(r)
-}
-
-// parse reads the header. It returns an error for a chain that cannot be
-// answered.
-func (r *request) parse() error {
 	c := r.chain
 	writable := virtqueue.Len(c.Writable)
 	if virtqueue.CopyOut(r.header[:], c.Readable) < headerBytes || writable == 0 {
 		return fmt.Errorf("queue %d: %w", r.ring.number, errMalformed)
 	}
-	r.typ = binary.LittleEndian.Uint32(r.header[0:])
-	r.sector = binary.LittleEndian.Uint64(r.header[8:])
-	r.out = virtqueue.Skip(c.Readable, headerBytes)
+	typ := binary.LittleEndian.Uint32(r.header[0:])
+	sector := binary.LittleEndian.Uint64(r.header[8:])
+	out := virtqueue.Skip(c.Readable, headerBytes)
 	// The status byte is the last writable byte, wherever the data before it ends.
 	last := c.Writable[len(c.Writable)-1]
-	r.answer = last[len(last)-1:]
-	r.in = virtqueue.Truncate(c.Writable, writable-1)
-	r.written = uint32(writable)
-	return nil
-}
+	statusAt := last[len(last)-1:]
+	in := virtqueue.Truncate(c.Writable, writable-1)
 
-// reply writes the status where the driver looks for it.
-func (r *request) reply() {
-	count := &r.s.dev.counters
-	switch r.status {
+	status, filled := r.execute(typ, sector, out, in)
+	switch status {
 	case statusIOErr:
-		count.errors.Add(1)
+		r.s.dev.counters.errors.Add(1)
 	case statusUnsupported:
-		count.unsupported.Add(1)
+		r.s.dev.counters.unsupported.Add(1)
 	}
 	// The used length counts from the first writable byte and must not name more
 	// than was written, so what lies before the status byte is filled.
-	for _, seg := range virtqueue.Skip(r.in, r.filled) {
+	for _, seg := range virtqueue.Skip(in, filled) {
 		clear(seg)
 	}
-	r.answer[0] = r.status
+	statusAt[0] = status
+	return r.ring.complete(c.Head, uint32(writable))
 }
 
-// end sets how the request ended.
-func (r *request) end(status byte, filled int) { r.status, r.filled = status, filled }
-
-// admit begins the request: it returns false if that already was its end.
-func (r *request) admit() bool {
+// execute runs one request and returns its status and how many bytes of in it
+// filled.
+func (r *request) execute(typ uint32, sector uint64, out, in [][]byte) (status byte, filled int) {
 	d := r.s.dev
 	count := &d.counters
-	data := r.in
-	switch r.typ {
+	switch typ {
 	case typeIn:
 		count.reads.Add(1)
+		n := virtqueue.Len(in)
+		if !d.disk.inRange(sector, uint64(n)) {
+			return statusIOErr, 0
+		}
+		r.iovs = appendIovecs(r.iovs[:0], in)
+		if err := d.disk.read(r.iovs, sector); err != nil {
+			return statusIOErr, 0
+		}
+		count.readBytes.Add(uint64(n))
+		return statusOK, n
 	case typeOut:
 		count.writes.Add(1)
-		data = r.out
-		if d.readOnly {
-			r.end(statusIOErr, 0)
-			return false
+		n := virtqueue.Len(out)
+		if d.readOnly || !d.disk.inRange(sector, uint64(n)) {
+			return statusIOErr, 0
 		}
+		r.iovs = appendIovecs(r.iovs[:0], out)
+		if err := d.disk.write(r.iovs, sector, r.s.through); err != nil {
+			return statusIOErr, 0
+		}
+		count.writtenBytes.Add(uint64(n))
+		return statusOK, 0
 	case typeFlush:
 		count.flushes.Add(1)
-		return true
+		return statusOf(d.disk.flush()), 0
 	case typeGetID:
 		count.getIDs.Add(1)
-		r.end(statusOK, virtqueue.CopyIn(r.in, d.serial[:]))
-		return false
+		return statusOK, virtqueue.CopyIn(in, d.serial[:])
 	case typeDiscard:
 		count.discards.Add(1)
-		return true
+		return r.eachRange(out, false), 0
 	case typeWriteZeroes:
 		count.writeZeroes.Add(1)
-		return true
-	default:
-		r.end(statusUnsupported, 0)
-		return false
+		return r.eachRange(out, true), 0
 	}
-	if !d.disk.inRange(r.sector, uint64(virtqueue.Len(data))) {
-		r.end(statusIOErr, 0)
-		return false
-	}
-	r.iovs = appendIovecs(r.iovs[:0], data)
-	r.left, r.off = r.iovs, int64(r.sector*sectorBytes)
-	if len(r.left) == 0 {
-		r.end(statusOK, 0)
-		return false
-	}
-	return true
-}
-
-// perform does what is left of an admitted request and returns when it is done.
-func (r *request) perform() {
-	disk := r.s.dev.disk
-	switch r.typ {
-	case typeIn:
-		r.transferred(disk.read(r.left, r.off))
-	case typeOut:
-		r.transferred(disk.write(r.left, r.off, r.s.through))
-	case typeFlush:
-		r.end(statusOf(disk.flush()), 0)
-	default:
-		r.end(r.eachRange(r.out, r.typ == typeWriteZeroes), 0)
-	}
-}
-
-// transferred ends a read or write.
-func (r *request) transferred(err error) {
-	count := &r.s.dev.counters
-	switch {
-	case err != nil:
-		r.end(statusIOErr, 0)
-	case r.typ == typeIn:
-		n := virtqueue.Len(r.in)
-		count.readBytes.Add(uint64(n))
-		r.end(statusOK, n)
-	default:
-		count.writtenBytes.Add(uint64(virtqueue.Len(r.out)))
-		r.end(statusOK, 0)
-	}
+	return statusUnsupported, 0
 }
 
 // eachRange discards or zeroes the ranges in out. All are checked before the

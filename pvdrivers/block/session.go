@@ -14,7 +14,7 @@ type session struct {
 	fail    func(error)
 	through bool // writes are written through
 	rings   []*ring
-	work    chan *request // for the workers
+	work    chan *request
 
 	takers, workers sync.WaitGroup
 }
@@ -23,13 +23,9 @@ type session struct {
 type ring struct {
 	number int
 	q      *virtqueue.Queue
+	idle   chan *request
 
-	// With workers only.
-	idle chan *request
-	mu   sync.Mutex // over the giving half of q
-
-	engine *engine // nil with workers only
-	kickFD int     // for the engine
+	mu sync.Mutex // over the giving half of q
 }
 
 func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
@@ -37,7 +33,7 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 		dev:     d,
 		fail:    a.Fail,
 		through: a.Features&featureFlush == 0,
-		work:    make(chan *request, len(d.engines)*engineDepth),
+		work:    make(chan *request),
 	}
 	defer func() {
 		if err != nil {
@@ -51,20 +47,12 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 		if i >= d.queues || setup.Size > queueSize {
 			return nil, fmt.Errorf("queue %d of size %d was not offered", i, setup.Size)
 		}
-		r := &ring{number: i}
-		if len(d.engines) > 0 {
-			r.engine, r.kickFD = d.engines[i], setup.KickFD
-			if r.q, err = virtqueue.NewPolled(a.Memory, i, setup, a.Features, queueSize); err != nil {
-				return nil, err
-			}
-			s.rings = append(s.rings, r)
-			continue
-		}
-		if r.q, err = virtqueue.New(a.Memory, i, setup, a.Features, queueSize); err != nil {
+		q, err := virtqueue.New(a.Memory, i, setup, a.Features, queueSize)
+		if err != nil {
 			return nil, err
 		}
+		r := &ring{number: i, q: q, idle: make(chan *request, d.workers)}
 		s.rings = append(s.rings, r)
-		r.idle = make(chan *request, d.workers)
 		for range d.workers {
 			r.idle <- newRequest(s, r)
 		}
@@ -73,20 +61,11 @@ func newSession(d *Device, a *virtio.Activation) (_ *session, err error) {
 }
 
 func (s *session) start() {
-	workers := s.dev.workers
-	if len(s.dev.engines) > 0 {
-		workers = min(workers, engineHelpers)
-	}
-	for range workers {
+	for range s.dev.workers {
 		s.workers.Go(s.serve)
 	}
 	for _, r := range s.rings {
-		if r.engine == nil {
-			s.takers.Go(func() { s.take(r) })
-			continue
-		}
-		s.takers.Add(1)
-		r.engine.sessions <- engineSession{s, r}
+		s.takers.Go(func() { s.take(r) })
 	}
 }
 
@@ -101,9 +80,6 @@ func (s *session) stop() {
 func (s *session) stopQueues() {
 	for _, r := range s.rings {
 		r.q.Stop()
-		if r.engine != nil {
-			r.engine.wake()
-		}
 	}
 }
 
@@ -147,11 +123,6 @@ func (s *session) take(r *ring) {
 
 func (s *session) serve() {
 	for req := range s.work {
-		if e := req.ring.engine; e != nil {
-			req.perform()
-			e.performed(req)
-			continue
-		}
 		if err := req.serve(); err != nil {
 			s.breakDown(err)
 		}
@@ -160,9 +131,9 @@ func (s *session) serve() {
 }
 
 // complete gives a request back to the driver.
-func (r *ring) complete(req *request) error {
+func (r *ring) complete(head uint16, written uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.q.Push(req.chain.Head, req.written)
+	r.q.Push(head, written)
 	return r.q.Publish()
 }

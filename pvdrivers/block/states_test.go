@@ -14,9 +14,7 @@ import (
 // Random sequences of what driver and host may do to a disk, against a copy of
 // the disk in memory: whatever the order, every request is answered, and what was
 // written is there.
-func TestRandomSequences(t *testing.T) { onEngines(t, testRandomSequences) }
-
-func testRandomSequences(t *testing.T, engine Config) {
+func TestRandomSequences(t *testing.T) {
 	const sectors, span = 64, 8
 	path := newFile(t, sectors)
 	g := vqtest.NewGuest(t, 8<<20)
@@ -38,7 +36,7 @@ func testRandomSequences(t *testing.T, engine Config) {
 			t.Fatal(err)
 		}
 		open := func(fd int) *Device {
-			d, err := New(Config{Name: "virtio-blk0", FD: fd, Workers: 2, NoRing: engine.NoRing})
+			d, err := New(Config{Name: "virtio-blk0", FD: fd, Workers: 2})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,7 +41,7 @@ type Queue struct {
 	// Where used_event and avail_event are in avail and used.
 	usedEvent, availEvent int
 
-	waiter  *eventfd.Waiter // of the driver's kicks; nil if made by NewPolled
+	waiter  *eventfd.Waiter // of the driver's kicks
 	callFD  int
 	stopped atomic.Bool
 
@@ -67,22 +67,6 @@ type Queue struct {
 //
 // The queue duplicates q.KickFD and uses q.CallFD as it is. Stop releases it.
 func New(mem *guestmem.Memory, number int, q virtio.Queue, features uint64, maxChain int) (*Queue, error) {
-	waiter, err := eventfd.NewWaiter(q.KickFD)
-	if err != nil {
-		return nil, fmt.Errorf("virtqueue %d: kick: %w", number, err)
-	}
-	vq, err := NewPolled(mem, number, q, features, maxChain)
-	if err != nil {
-		waiter.Close()
-		return nil, err
-	}
-	vq.waiter = waiter
-	return vq, nil
-}
-
-// NewPolled is New for a device that waits for q.KickFD itself: with Arm and
-// Disarm instead of Await, and with Stop ending no wait.
-func NewPolled(mem *guestmem.Memory, number int, q virtio.Queue, features uint64, maxChain int) (*Queue, error) {
 	fail := func(err error) (*Queue, error) {
 		return nil, fmt.Errorf("virtqueue %d: %w", number, err)
 	}
@@ -123,8 +107,13 @@ func NewPolled(mem *guestmem.Memory, number int, q virtio.Queue, features uint64
 		}
 		*part.to = b
 	}
+	var err error
+	if vq.waiter, err = eventfd.NewWaiter(q.KickFD); err != nil {
+		return fail(fmt.Errorf("kick: %w", err))
+	}
 	if q.NextAvail != 0 || q.NextUsed != 0 {
 		if err := eventfd.Signal(q.CallFD); err != nil {
+			vq.waiter.Close()
 			return fail(fmt.Errorf("call: %w", err))
 		}
 	}
@@ -148,9 +137,7 @@ func (q *Queue) Calls() uint64 { return q.calls.Load() }
 // Safe from any goroutine.
 func (q *Queue) Stop() {
 	q.stopped.Store(true)
-	if q.waiter != nil {
-		q.waiter.Close()
-	}
+	q.waiter.Close()
 }
 
 // Stopped says whether Stop was called. A device looks between two chains, so
@@ -162,7 +149,7 @@ func (q *Queue) Stopped() bool { return q.stopped.Load() }
 // (chains put back by Unpop count as seen). While the device is at work the
 // driver need not notify.
 func (q *Queue) Await() error {
-	if q.Arm() {
+	if q.armKick() {
 		if err := q.waiter.Wait(); err != nil {
 			return err
 		}
@@ -170,25 +157,17 @@ func (q *Queue) Await() error {
 	} else if q.Stopped() {
 		return eventfd.ErrClosed
 	}
-	q.Disarm()
-	return nil
-}
-
-// Kicked counts a notification that woke a device which waits by itself.
-func (q *Queue) Kicked() { q.kicks.Add(1) }
-
-// Disarm takes the wish for a notification back, as far as that is possible.
-func (q *Queue) Disarm() {
 	if !q.eventIdx {
 		guestmem.Store16(q.used[ringFlags:], flagNoNotify)
 	}
-	// With EVENT_IDX the driver notifies when it passes avail_event, which lies
-	// behind it as soon as it has: nothing to do.
+	// With EVENT_IDX the driver notifies when it passes avail_event, which now lies
+	// behind it: nothing to do.
+	return nil
 }
 
-// Arm asks for a notification of the next unseen chain and returns false if there
-// already is one. What Await says of Pop holds here too.
-func (q *Queue) Arm() bool {
+// armKick asks for a notification of the next unseen chain and returns false if
+// there already is one.
+func (q *Queue) armKick() bool {
 	// Full barrier: the wish must be visible before the index is looked at.
 	if q.eventIdx {
 		guestmem.StoreFence16(q.used[q.availEvent:], q.availIdx)

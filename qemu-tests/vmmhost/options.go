@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gozen/hypervisor/vmmapi"
-	"gozen/pvdrivers/directio"
 )
 
 // Options describe a guest.
@@ -104,15 +103,9 @@ func (g *Guest) configure(o Options) error {
 		if disk.ReadOnly {
 			flag = os.O_RDONLY
 		}
-		f, err := os.OpenFile(disk.Path, flag, 0)
+		fd, err := c.open(disk.Path, flag)
 		if err != nil {
 			return err
-		}
-		fd := c.pass(f)
-		if !disk.ReadOnly { // as dom0 does
-			if _, err := directio.Enable(int(f.Fd())); err != nil {
-				return err
-			}
 		}
 		c.Disks = append(c.Disks, vmmapi.Disk{File: fd, ReadOnly: disk.ReadOnly, Serial: fmt.Sprintf("disk%d", i), Name: filepath.Base(disk.Path)})
 	}

@@ -7,7 +7,6 @@ import (
 
 	"gozen/hypervisor/kvm"
 	"gozen/hypervisor/seccomp"
-	"gozen/pvdrivers/uring"
 	"gozen/pvdrivers/vhost"
 )
 
@@ -32,9 +31,6 @@ func filter(pid int) seccomp.Filter {
 		{Call: unix.SYS_CLONE, Arg: 0, Values: []uint32{threadFlags}},
 		// Signals go to this process's own threads: that is how a vCPU is kicked.
 		{Call: unix.SYS_TGKILL, Arg: 0, Values: []uint32{uint32(pid)}},
-		// Disks: no way of entering a ring but the usual one. The rings are made by now
-		// and allow no more than the calls below do.
-		{Call: unix.SYS_IO_URING_ENTER, Arg: 3, Values: []uint32{uring.EnterFlags}},
 		// The Go runtime names its memory for /proc/self/maps.
 		{Call: unix.SYS_PRCTL, Arg: 0, Values: []uint32{unix.PR_SET_VMA}},
 	}

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"gozen/pvdrivers/uring"
 )
 
 // confinedEnv names what a process that this test starts does once confined.
@@ -60,9 +58,6 @@ func confined(name string) {
 		fmt.Println(err)
 		os.Exit(2)
 	}
-	// A disk's ring, made before as a disk makes it; nil where the kernel gives none.
-	runtime.LockOSThread()
-	ring, _ = uring.New(4, 1)
 	act := actions[name]
 	if err := confine(); err != nil {
 		fmt.Println(err)
@@ -75,8 +70,6 @@ func confined(name string) {
 	fmt.Println("done")
 	os.Exit(0)
 }
-
-var ring *uring.Ring
 
 var actions = map[string]func(l net.Listener) error{
 	// What a vmm does.
@@ -94,26 +87,6 @@ var actions = map[string]func(l net.Listener) error{
 		wg.Wait()
 		runtime.GC()
 		return unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGUSR1)
-	},
-	"ring": func(net.Listener) error {
-		if ring == nil {
-			return nil
-		}
-		fd, err := unix.Eventfd(1, 0)
-		if err != nil {
-			return err
-		}
-		b := make([]byte, 8)
-		iov := []unix.Iovec{{Base: &b[0], Len: 8}}
-		ring.Watch(1, fd)
-		ring.Readv(2, fd, iov, 0)
-		if err := ring.Enter(true); err != nil {
-			return err
-		}
-		if _, ok := ring.Next(); !ok {
-			return errors.New("nothing completed")
-		}
-		return nil
 	},
 	"serve": func(l net.Listener) error {
 		fmt.Println("listening")
@@ -146,12 +119,6 @@ var actions = map[string]func(l net.Listener) error{
 		_, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
 		return err
 	},
-	"make a ring": func(net.Listener) error { _, err := uring.New(4, 1); return err },
-	"enter a ring with a signal mask": func(net.Listener) error {
-		const withArgument = 1 << 3 // IORING_ENTER_EXT_ARG
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, ^uintptr(0), 0, 0, withArgument, 0, 0)
-		return errno
-	},
 	"create a VM": func(net.Listener) error {
 		const createVM = 0xae01 // KVM_CREATE_VM
 		_, err := unix.IoctlRetInt(0, createVM)
@@ -174,14 +141,10 @@ func start(t *testing.T, name string) (cmd *exec.Cmd, out *bytes.Buffer, socket 
 }
 
 func TestConfinedWork(t *testing.T) {
-	for _, name := range []string{"work", "ring"} {
-		t.Run(name, func(t *testing.T) {
-			cmd, out, _ := start(t, name)
-			cmd.Stdout = out
-			if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "done") {
-				t.Fatalf("%v: %s", err, out)
-			}
-		})
+	cmd, out, _ := start(t, "work")
+	cmd.Stdout = out
+	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "done") {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -218,8 +181,7 @@ func TestConfinedServe(t *testing.T) {
 }
 
 func TestConfinedDies(t *testing.T) {
-	for _, name := range []string{"open", "socket", "execute", "fork", "signal", "code", "create a VM",
-		"make a ring", "enter a ring with a signal mask"} {
+	for _, name := range []string{"open", "socket", "execute", "fork", "signal", "code", "create a VM"} {
 		t.Run(name, func(t *testing.T) {
 			cmd, out, _ := start(t, name)
 			cmd.Stdout = out
