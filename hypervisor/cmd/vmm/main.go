@@ -23,9 +23,6 @@ import (
 	"gozen/hypervisor/vmmapi"
 )
 
-// settleTime is when a guest has made its devices work.
-const settleTime = 5 * time.Second
-
 // shutdownGrace is for how long connections may read what is left for them when
 // the guest has ended.
 const shutdownGrace = time.Second
@@ -69,9 +66,7 @@ func tune(vcpus int) {
 }
 
 const (
-	// For device goroutines beside the vCPUs. Each P more wakes a thread that looks for
-	// work and finds none: with four, a start made 200 futex calls more.
-	spareProcs = 2
+	spareProcs = 4 // for device goroutines beside the vCPUs
 	gcPercent  = 25
 	// memoryLimit makes the collector work harder before the heap gets large. The
 	// guest's memory is not part of it.
@@ -115,11 +110,7 @@ func runGuest(cfg *vmmapi.Config) vmmapi.Outcome {
 		m.Stop()
 	}()
 
-	// What starting needed is garbage soon after, and nothing else would make the
-	// collector run: an idle guest makes none.
-	settled := time.AfterFunc(settleTime, debug.FreeOSMemory)
 	outcome := m.Run()
-	settled.Stop()
 	journal.Add(vmmapi.Event{Kind: vmmapi.EventOutcome, Outcome: &outcome})
 	journal.Close()
 	output.Close()
