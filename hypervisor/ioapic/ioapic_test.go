@@ -52,7 +52,7 @@ func (c *chip) setEntry(pin int, e uint64) {
 
 func TestRegisters(t *testing.T) {
 	c := newChip()
-	if got := c.reg(idxVersion); got != 0x0001_0011 {
+	if got := c.reg(idxVersion); got != 0x0004_0011 {
 		t.Errorf("version %#x", got)
 	}
 	c.setReg(idxVersion, 0)
@@ -102,9 +102,9 @@ func TestMessages(t *testing.T) {
 		{"level and polarity make no difference", entryLevel | entryPolarity | 0x30, msi{0xfee0_0000, 0x30}},
 	} {
 		c := newChip()
-		c.setEntry(1, tc.entry)
+		c.setEntry(2, tc.entry)
 		for range 2 { // no end-of-interrupt in between
-			if err := c.Raise(1); err != nil {
+			if err := c.Raise(2); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -117,17 +117,17 @@ func TestMessages(t *testing.T) {
 func TestMaskedEdgeIsKept(t *testing.T) {
 	c := newChip()
 	for range 3 {
-		if err := c.Raise(1); err != nil {
+		if err := c.Raise(4); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.setEntry(1, entryMasked|0x31)
+	c.setEntry(4, entryMasked|0x31)
 	if len(c.sent) != 0 {
 		t.Fatalf("a masked pin sent %v", c.sent)
 	}
-	c.setEntry(1, 0x31)
-	c.setEntry(1, entryMasked|0x31)
-	c.setEntry(1, 0x31)
+	c.setEntry(4, 0x31)
+	c.setEntry(4, entryMasked|0x31)
+	c.setEntry(4, 0x31)
 	if want := []msi{{0xfee0_0000, 0x31}}; !slices.Equal(c.sent, want) {
 		t.Errorf("sent %v, want the one edge", c.sent)
 	}
@@ -136,7 +136,7 @@ func TestMaskedEdgeIsKept(t *testing.T) {
 func TestErrors(t *testing.T) {
 	c := newChip()
 	for _, pin := range []int{-1, platform.IOAPICPins} {
-		if err := c.Raise(pin); err == nil || !strings.Contains(err.Error(), "pins 0 to 1") {
+		if err := c.Raise(pin); err == nil || !strings.Contains(err.Error(), "pins 0 to 4") {
 			t.Errorf("pin %d: %v", pin, err)
 		}
 	}
@@ -156,8 +156,8 @@ func TestErrors(t *testing.T) {
 func TestSaveRestore(t *testing.T) {
 	from := newChip()
 	from.setReg(idxID, 5<<24)
-	from.setEntry(0, 7<<entryDestShift|entryLogical|0x66)
-	if err := from.Raise(1); err != nil {
+	from.setEntry(3, 7<<entryDestShift|entryLogical|0x66)
+	if err := from.Raise(2); err != nil {
 		t.Fatal(err)
 	}
 	blob, err := json.Marshal(from.Save())
@@ -179,7 +179,7 @@ func TestSaveRestore(t *testing.T) {
 			t.Errorf("register %#x: %#x, was %#x", i, b, a)
 		}
 	}
-	to.setEntry(1, 0x77)
+	to.setEntry(2, 0x77)
 	if want := []msi{{0xfee0_0000, 0x77}}; !slices.Equal(to.sent, want) {
 		t.Errorf("the held edge: sent %v", to.sent)
 	}

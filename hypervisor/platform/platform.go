@@ -53,9 +53,6 @@ const (
 
 // I/O APIC.
 const (
-	// As few pins as can be: Linux reads and writes each one several times at boot, an
-	// exit each. To Linux pin 0 is the timer's and pin 2 the other PIC's, even where
-	// there is neither: an interrupt at these does not arrive.
-	IOAPICPins = 2
-	GEDPin     = 1 // global system interrupt of the Generic Event Device, edge
+	IOAPICPins = 5 // as few as can be: Linux reads and writes each one several times at boot, an exit each
+	GEDPin     = 4 // global system interrupt of the Generic Event Device, edge
 )
