@@ -218,9 +218,9 @@ func (s *session) boot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w\nthe host's console is in %s; it ends:\n%s", err, log.Name(), s.machine.Serial.Tail(1500))
 	}
-	emulated := "no"
-	if !strings.Contains(accel.String(), "KVM") {
-		emulated = "yes"
+	emulated := "yes"
+	if accel.KVM {
+		emulated = "no"
 	}
 	s.result.Host = map[string]string{
 		"processor": cpuModel(), "processors": fmt.Sprintf("%d of %d", info.GetCpus(), runtime.NumCPU()),

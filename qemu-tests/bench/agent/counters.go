@@ -53,14 +53,19 @@ var (
 	systemCalls = histogram{"raw_syscalls/sys_enter", "common_pid"}
 )
 
-func (h histogram) trigger(suffix string) error {
+// write gives the tracepoint a command.
+func (h histogram) write(command string) error {
 	// Without O_TRUNC, which would remove all triggers.
 	f, err := os.OpenFile(filepath.Join(tracing, "events", h.event, "trigger"), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(fmt.Sprintf("hist:keys=%s:size=4096%s", h.key, suffix))
+	_, err = f.WriteString(command)
 	return errors.Join(err, f.Close())
+}
+
+func (h histogram) trigger(suffix string) error {
+	return h.write(fmt.Sprintf("hist:keys=%s:size=4096%s", h.key, suffix))
 }
 
 // begin counts from now on, from zero.
@@ -72,14 +77,7 @@ func (h histogram) begin() error {
 	return nil
 }
 
-func (h histogram) remove() error {
-	f, err := os.OpenFile(filepath.Join(tracing, "events", h.event, "trigger"), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString("!hist:keys=" + h.key)
-	return errors.Join(err, f.Close())
-}
+func (h histogram) remove() error { return h.write("!hist:keys=" + h.key) }
 
 // pause stops the counting; read is then consistent.
 func (h histogram) pause() error { return h.trigger(":pause") }
@@ -94,6 +92,19 @@ func (h histogram) read() (map[uint64]uint64, error) {
 		return nil, err
 	}
 	return parseHistogram(string(b)), nil
+}
+
+// callsOf is how many system calls a process's threads made since systemCalls began.
+func callsOf(pid int) (uint64, error) {
+	calls, err := systemCalls.read()
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for id := range threads(pid) {
+		sum += calls[id]
+	}
+	return sum, nil
 }
 
 func parseHistogram(text string) map[uint64]uint64 {

@@ -54,7 +54,8 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // counting costs time.
 func (h *host) count(ctx context.Context, s protocol.Step, a *answer) error {
 	name := string(s.Subject)
-	for _, t := range []histogram{exitReasons, userExits, systemCalls} {
+	counting := []histogram{exitReasons, userExits, systemCalls}
+	for _, t := range counting {
 		if err := t.begin(); err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (h *host) count(ctx context.Context, s protocol.Step, a *answer) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []histogram{exitReasons, userExits, systemCalls} {
+	for _, t := range counting {
 		if err := t.pause(); err != nil {
 			return err
 		}
@@ -84,16 +85,12 @@ func (h *host) count(ctx context.Context, s protocol.Step, a *answer) error {
 	if err := reportUserExits(name, a); err != nil {
 		return err
 	}
-	calls, err := systemCalls.read()
+	calls, err := callsOf(g.pid)
 	if err != nil {
 		return err
 	}
-	var sum uint64
-	for id := range threads(g.pid) {
-		sum += calls[id]
-	}
-	a.sample(measure.Sample{Measure: "start.syscalls", Subject: name, Value: float64(sum)})
-	for _, t := range []histogram{exitReasons, userExits, systemCalls} {
+	a.sample(measure.Sample{Measure: "start.syscalls", Subject: name, Value: float64(calls)})
+	for _, t := range counting {
 		_ = t.remove()
 	}
 	return idle(ctx, g, name, a)
